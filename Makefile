@@ -1,0 +1,47 @@
+# `make` alone lists the targets. Every target installs what it needs on its first call.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+PYTEST := $(BIN)/pytest -n 2
+
+.DEFAULT_GOAL := help
+.PHONY: help demo up test check bench lock clean
+
+help: ## list the targets
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+
+$(INSTALLED): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo 'wecom-worker needs Python 3.11 or newer; name one with: make PYTHON=python3.12 ...' >&2; exit 1; }
+	@echo 'Installing into $(VENV), once; this takes about a minute ...'
+	@$(PYTHON) -m venv --clear $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+demo: $(INSTALLED) ## the main job on real servers, in about a minute
+	@$(BIN)/wecom demo
+
+up: $(INSTALLED) ## servers, worker, beat and the local WeCom in one terminal
+	@$(BIN)/wecom up --simulator
+
+test: $(INSTALLED) ## all tests, on real servers of their own
+	@$(PYTEST)
+
+check: $(INSTALLED) ## format, lint, types, import rules
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+bench: $(INSTALLED) ## speed and memory, side by side, in one run
+	@$(BIN)/python -m benchmarks
+
+lock: ## pin what is installed anew (requirements.lock)
+	@test -x $(BIN)/uv || { $(PYTHON) -m venv $(VENV) && $(BIN)/python -m pip install --quiet uv; }
+	@$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-annotate --no-header \
+		--python-version 3.11 --all-extras --group dev --output-file requirements.lock pyproject.toml
+
+clean: ## remove what was installed, built and stored here (asks nothing; data in .wecom/ goes too)
+	@rm -rf $(VENV) .wecom dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

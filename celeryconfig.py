@@ -1,0 +1,68 @@
+"""How Celery runs the tasks of wecom-worker, with a reason for every line.
+
+The ledger holds the messages, so none of these settings decides whether one is lost or doubled. They decide how
+soon work is picked up and how little is wasted.
+"""
+
+from worker.servers import open_servers
+from worker.settings import settings
+
+# The broker only carries bells; the embedded Redis is started here if no other is named.
+broker_url = open_servers().broker_url
+broker_connection_retry_on_startup = True  # a worker that starts before Redis waits for it
+broker_transport_options = {
+    "visibility_timeout": 300,  # longer than any task; what a killed worker had reserved comes back after it
+    "unacked_restore_interval": 1,  # look every second for what came back; the default of 10 x 10 s is 100 s
+    "unacked_restore_throttle": 1,
+    "socket_timeout": 10,  # without it a half-open connection hangs the worker for good
+    "socket_connect_timeout": 5,
+    "socket_keepalive": True,
+    "health_check_interval": 25,
+    "retry_on_timeout": True,
+}
+
+task_default_queue = "wecom"  # what programs outside send to: wecom.send, wecom.recall
+task_queues = {
+    "wecom": {},
+    "wecom.deliver": {},  # bells
+    "wecom.housekeeping": {},  # the dispatcher and the reaper
+}
+task_create_missing_queues = False  # a mistyped queue is an error, not a place where tasks are never read
+task_routes = {
+    "wecom.deliver": {"queue": "wecom.deliver"},
+    "wecom.dispatch": {"queue": "wecom.housekeeping"},
+    "wecom.reap": {"queue": "wecom.housekeeping"},
+}
+
+imports = ("worker.tasks",)
+task_serializer = "json"
+accept_content = ("json",)  # never pickle: whoever reaches the broker could run code
+task_ignore_result = True  # results are rows in the ledger
+result_backend = None
+task_acks_late = True  # a bell whose worker dies is rung again
+task_reject_on_worker_lost = True
+worker_cancel_long_running_tasks_on_connection_loss = False  # a delivery under way needs no broker; let it finish
+
+worker_pool = "threads"  # the time goes into waiting for WeCom; stops cleanly; a tenth of prefork's memory
+worker_concurrency = 8  # deliveries at once; the connections to WeCom are WECOM_CONNECTIONS, shared by all of them
+worker_prefetch_multiplier = 1  # reserve no bell that another worker could answer now
+worker_hijack_root_logger = False  # worker/logs.py sets the format and keeps secrets out
+worker_send_task_events = False
+worker_redirect_stdouts = False
+enable_utc = True
+timezone = "UTC"
+
+beat_scheduler = "celery.beat:Scheduler"  # in memory: these two may run twice or late, so nothing is kept
+beat_schedule = {
+    "dispatch": {
+        "task": "wecom.dispatch",
+        "schedule": settings().dispatch_seconds,
+        "options": {"expires": 10 * settings().dispatch_seconds},  # without a worker they do not pile up
+    },
+    "reap": {
+        "task": "wecom.reap",
+        "schedule": settings().reap_seconds,
+        "options": {"expires": 10 * settings().reap_seconds},
+    },
+}
+beat_max_loop_interval = 1

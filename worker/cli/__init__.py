@@ -1,0 +1,1 @@
+"""The command `wecom`, also reachable as `celery wecom`."""

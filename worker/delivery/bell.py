@@ -1,0 +1,105 @@
+"""Tells the workers that a sender has something due: once, however many messages there are.
+
+A bell is only news. It can be lost, doubled or late without harm: the dispatcher rings again a second later, and
+a bell that finds nothing to do is over in a millisecond.
+"""
+
+import logging
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from typing import Protocol
+from uuid import uuid4
+
+from redis import Redis, RedisError
+
+log = logging.getLogger(__name__)
+
+RUNG_MILLISECONDS = 5_000
+"""How long a bell counts as rung if no worker answers it."""
+WORKING_MILLISECONDS = 10_000
+"""How long a worker counts as working without a sign of life."""
+
+SILENT_SECONDS = 5
+"""How long nobody rings after a broker failed to answer, so that a producer does not wait for it at every send."""
+
+# A sender has a few slots, one for each chunk that may be in work at once. Rung and working slots are not rung.
+_RING = """
+local rung = {}
+for slot = 0, tonumber(ARGV[2]) - 1 do
+  if #rung >= tonumber(ARGV[1]) then break end
+  local bell = KEYS[1] .. ':' .. slot
+  if redis.call('exists', bell .. ':working') == 0 and redis.call('set', bell, '', 'NX', 'PX', ARGV[3]) then
+    rung[#rung + 1] = slot
+  end
+end
+return rung
+"""
+
+_STOP_WORKING = """
+if redis.call('get', KEYS[1]) == ARGV[1] then redis.call('del', KEYS[1]) end
+"""
+
+
+class Publish(Protocol):
+    """Puts the news on its way to some worker."""
+
+    def __call__(self, sender: str, slot: int) -> object:
+        """Tell one worker that the sender has something due."""
+        ...
+
+
+class Bell:
+    """The bells of all senders."""
+
+    def __init__(self, redis: Redis, publish: Publish, slots: int) -> None:
+        self._redis = redis
+        self._publish = publish
+        self._slots = slots
+        self._silent_until = 0.0
+        self._ring = redis.register_script(_RING)
+        self._stop_working = redis.register_script(_STOP_WORKING)
+
+    def ring(self, sender: str, times: int = 1) -> None:
+        """Ring for a sender, at most as often as chunks of it may be in work at once; never fails."""
+        if time.monotonic() < self._silent_until:
+            return
+        try:
+            for slot in self._ring(keys=[_key(sender)], args=[times, self._slots, RUNG_MILLISECONDS]):
+                self._publish(sender, int(slot))
+        except Exception as error:  # noqa: BLE001 - brokers raise many things, and the message is safe
+            self._silent_until = time.monotonic() + SILENT_SECONDS
+            log.warning(
+                "the bell for %s could not be rung (%s); the dispatcher will find what is due",
+                sender,
+                type(error).__name__,
+            )
+
+    @contextmanager
+    def answered(self, sender: str, slot: int) -> Iterator[Callable[[], None] | None]:
+        """Work for a sender: yields a function to call as a sign of life, or None if the slot is taken.
+
+        Without Redis the work is done all the same; the ledger keeps two workers apart.
+        """
+        bell, working, owner = f"{_key(sender)}:{slot}", f"{_key(sender)}:{slot}:working", uuid4().hex
+        try:
+            self._redis.delete(bell)
+            if not self._redis.set(working, owner, nx=True, px=WORKING_MILLISECONDS):
+                yield None
+                return
+        except RedisError:
+            log.warning("Redis does not answer; %s is served without it", sender)
+
+        def still_working() -> None:
+            with suppress(RedisError):
+                self._redis.set(working, owner, px=WORKING_MILLISECONDS)
+
+        try:
+            yield still_working
+        finally:
+            with suppress(RedisError):
+                self._stop_working(keys=[working], args=[owner])
+
+
+def _key(sender: str) -> str:
+    return f"wecom:bell:{sender}"

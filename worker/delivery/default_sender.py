@@ -1,0 +1,24 @@
+"""The sender `default`, made by three settings alone."""
+
+from worker.ledger import Ledger, UnknownSender
+from worker.messages.sender import Sender
+from worker.settings import Settings
+
+DEFAULT = "default"
+
+
+def ensure_default_sender(ledger: Ledger, settings: Settings) -> None:
+    """Make the sender `default` from WECOM_CORPID, WECOM_CORPSECRET and WECOM_AGENTID, or bring it up to date.
+
+    Nothing happens unless all three are set. A changed secret also ends a pause that the old one may have caused.
+    """
+    if settings.corpid is None or settings.corpsecret is None or settings.agentid is None:
+        return
+    credentials = {"corpid": settings.corpid, "corpsecret": settings.corpsecret.get_secret_value()}
+    try:
+        stored, _ = ledger.senders.open(DEFAULT)
+    except UnknownSender:
+        ledger.senders.add(Sender(DEFAULT, "wecom", settings.agentid, credentials))
+        return
+    if (stored.agentid, dict(stored.credentials)) != (settings.agentid, credentials):
+        ledger.senders.replace_credentials(DEFAULT, settings.agentid, credentials)

@@ -1,0 +1,95 @@
+"""Everything a worker process needs to deliver, put together once."""
+
+import threading
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+from redis import Redis
+
+from worker.delivery.accept import AcceptanceRules
+from worker.delivery.bell import Bell, Publish
+from worker.delivery.default_sender import ensure_default_sender
+from worker.delivery.stagger import QuietWindows
+from worker.encryption import load_key_ring
+from worker.ledger import Ledger, open_engine, require_migrated
+from worker.providers import open_providers
+from worker.providers.base import Provider
+from worker.servers import open_servers
+from worker.settings import Settings
+
+REDIS_SECONDS = 5
+"""Redis only speeds things up; it is not waited for longer."""
+
+
+@dataclass(frozen=True)
+class Office:
+    """One process's ledger, providers, bells and threads; all of it is safe to use from many threads."""
+
+    settings: Settings
+    ledger: Ledger
+    redis: Redis
+    providers: Mapping[str, Provider]
+    bell: Bell
+    quiet: QuietWindows
+    senders_at_work: ThreadPoolExecutor
+    stopping: threading.Event = field(default_factory=threading.Event)
+
+    @property
+    def acceptance(self) -> AcceptanceRules:
+        """The rules by which messages are accepted."""
+        return acceptance_rules(self.settings)
+
+    @property
+    def slowest_call(self) -> float:
+        """Seconds one call to a provider can take, with a margin."""
+        return self.settings.connect_timeout + self.settings.read_timeout + 1
+
+    def close(self) -> None:
+        """Let go of threads and connections; calls under way finish first."""
+        self.stopping.set()
+        self.senders_at_work.shutdown()
+        self.ledger.engine.dispose()
+        self.redis.close()
+
+
+def open_office(settings: Settings, publish: Publish) -> Office:
+    """Connect a worker process to its servers.
+
+    Raises:
+        LedgerError: the ledger cannot be reached or its tables are missing.
+        SecretKeyError: the keys are missing or malformed.
+        EmbeddedError: the embedded servers cannot be started.
+    """
+    servers = open_servers(settings)
+    key_ring = load_key_ring(settings)
+    ledger = Ledger(open_engine(servers.database_url), key_ring)
+    require_migrated(ledger.engine)
+    ensure_default_sender(ledger, settings)
+    redis = open_redis(servers.redis_url)
+    return Office(
+        settings=settings,
+        ledger=ledger,
+        redis=redis,
+        providers=open_providers(settings, redis, key_ring),
+        bell=Bell(redis, publish, settings.deliveries),
+        quiet=quiet_windows(settings),
+        senders_at_work=ThreadPoolExecutor(settings.connections, thread_name_prefix="wecom-send"),
+    )
+
+
+def open_redis(redis_url: str) -> Redis:
+    """Prepare a pool of connections to Redis; none is opened yet."""
+    return Redis.from_url(
+        redis_url, socket_timeout=REDIS_SECONDS, socket_connect_timeout=REDIS_SECONDS, health_check_interval=25
+    )
+
+
+def quiet_windows(settings: Settings) -> QuietWindows:
+    """Read the quiet windows from the settings."""
+    return QuietWindows(settings.quiet_before, settings.quiet_after, settings.quiet_spread)
+
+
+def acceptance_rules(settings: Settings) -> AcceptanceRules:
+    """Read the rules of acceptance from the settings."""
+    return AcceptanceRules(quiet_windows(settings), settings.duplicate_check_seconds, settings.idempotency_seconds)

@@ -1,0 +1,81 @@
+"""Turns an answer into what the ledger stores about the message. Pure."""
+
+from datetime import datetime, timedelta
+
+from worker.delivery.outcome import Outcome, PauseSender, Reject, Retry, Sent, Unknown
+from worker.delivery.stagger import QuietWindows
+from worker.ledger import ClaimedMessage, Priority, Settlement, State
+from worker.providers.base import Answer
+
+
+def settlement(
+    message: ClaimedMessage,
+    answer: Answer,
+    outcome: Outcome,
+    *,
+    now: datetime,
+    lease_seconds: float,
+    quiet: QuietWindows,
+) -> Settlement:
+    """Say what becomes of a claimed message after an answer.
+
+    Args:
+        message: as it was claimed.
+        answer: what came back, kept among the attempts if it is not a plain success.
+        outcome: what `decide` made of the answer.
+        now: by the database's clock.
+        lease_seconds: how long after a claim a message may still be sent.
+        quiet: new due times keep out of the quiet windows as well.
+    """
+    state, send_at, retries, resend_until = State.SCHEDULED, None, message.retries, message.resend_until
+    match outcome:
+        case Sent():
+            state, resend_until = State.SENT, None
+        case Reject():
+            state, resend_until = State.FAILED, None
+        case PauseSender():
+            pass
+        case Retry(seconds):
+            retries += 1
+            send_at = _due(message, now + timedelta(seconds=seconds), message.expires_at, now, quiet)
+        case Unknown(seconds):
+            retries += 1
+            resend_until = message.resend_until or last_resend(message, lease_seconds)
+            send_at = _due(message, now + timedelta(seconds=seconds), resend_until, now, quiet)
+            if send_at >= resend_until:
+                state, send_at = State.UNCONFIRMED, None
+    return Settlement(
+        message=message.id,
+        attempt=message.attempt,
+        state=state,
+        at=now,
+        category=answer.category,
+        retries=retries,
+        send_at=send_at,
+        resend_until=resend_until,
+        errcode=answer.errcode,
+        reason=answer.reason,
+        msgid=answer.msgid,
+        response_code=answer.response_code,
+        invalid=answer.invalid,
+        http_status=answer.http_status,
+        milliseconds=answer.milliseconds,
+    )
+
+
+def last_resend(message: ClaimedMessage, lease_seconds: float) -> datetime:
+    """Return until when a claim may repeat a message of unknown fate.
+
+    What is claimed at that moment leaves within its lease, still inside WeCom's duplicate check, which counts from
+    the first request that arrived. A body that asks for no check may not be repeated at all.
+    """
+    covered = message.body.get("duplicate_check_interval", 0) if message.body.get("enable_duplicate_check") else 0
+    return message.claimed_at + timedelta(seconds=covered - lease_seconds)
+
+
+def _due(
+    message: ClaimedMessage, at: datetime, latest: datetime | None, now: datetime, quiet: QuietWindows
+) -> datetime:
+    if message.priority == Priority.URGENT:
+        return at
+    return quiet.stagger(at, now=now, message=message.id, latest=latest)

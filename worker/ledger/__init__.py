@@ -1,0 +1,59 @@
+"""The ledger: the tables, and every SQL statement of the project.
+
+A message is a row here before anybody is told about it, and no state is written anywhere else.
+"""
+
+from sqlalchemy import Engine
+
+from worker.encryption import KeyRing
+from worker.ledger.connection import LedgerError, migrate, open_engine, require_migrated, unreachable
+from worker.ledger.deliveries import ClaimedMessage, Deliveries, Reaped, Settlement
+from worker.ledger.due import Due, DueSender
+from worker.ledger.history import Attempt, History, MessageStatus
+from worker.ledger.intake import KeyHolder, NewMessage, hold_key, insert_messages
+from worker.ledger.recalls import ClaimedRecall, Recalls, RecallSettlement, RecallStatus
+from worker.ledger.schema import FINAL, Priority, State
+from worker.ledger.senders import Senders, UnknownSender
+
+
+class Ledger:
+    """All statements, by subject; producers open it without a key ring and cannot read credentials."""
+
+    def __init__(self, engine: Engine, key_ring: KeyRing | None = None) -> None:
+        self.engine = engine
+        self.senders = Senders(engine, key_ring)
+        self.deliveries = Deliveries(engine)
+        self.recalls = Recalls(engine)
+        self.due = Due(engine)
+        self.history = History(engine)
+
+
+__all__ = [
+    "FINAL",
+    "Attempt",
+    "ClaimedMessage",
+    "ClaimedRecall",
+    "Deliveries",
+    "DueSender",
+    "History",
+    "KeyHolder",
+    "Ledger",
+    "LedgerError",
+    "MessageStatus",
+    "NewMessage",
+    "Priority",
+    "Reaped",
+    "RecallSettlement",
+    "RecallStatus",
+    "Recalls",
+    "Senders",
+    "Settlement",
+    "State",
+    "UnknownSender",
+    "hold_key",
+    "insert_messages",
+    "migrate",
+    "open_engine",
+    "require_migrated",
+    "unreachable",
+]

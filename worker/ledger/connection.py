@@ -1,0 +1,102 @@
+"""How the ledger is reached, and whether its tables are those this release knows."""
+
+from pathlib import Path
+
+from alembic import command
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, Engine, create_engine, text
+from sqlalchemy.exc import ArgumentError, OperationalError
+
+from worker.ledger.schema import SCHEMA
+
+MIGRATIONS = Path(__file__).resolve().parents[2] / "migrations"
+MIGRATION_LOCK = 0x7765636F6D
+"""Advisory lock number ("wecom" in ASCII): of several migrations at once one runs, the others then find it done."""
+CONNECT_SECONDS = 5
+
+
+class LedgerError(Exception):
+    """The ledger cannot be used; the text says why and what to do."""
+
+
+def open_engine(database_url: str, connections: int = 8) -> Engine:
+    """Prepare a pool of connections; none is opened yet.
+
+    Parameters of statements never appear in errors or logs: they are message texts and credentials.
+
+    Raises:
+        LedgerError: the URL cannot be read.
+    """
+    try:
+        return create_engine(
+            database_url,
+            pool_size=connections,
+            max_overflow=connections,
+            pool_pre_ping=True,
+            hide_parameters=True,
+            connect_args={"connect_timeout": CONNECT_SECONDS, "application_name": "wecom-worker"},
+        )
+    except (ArgumentError, ModuleNotFoundError):
+        raise LedgerError(
+            "WECOM_DATABASE_URL cannot be read; write it as postgresql+psycopg://user:password@host:5432/database"
+        ) from None
+
+
+def migrate(engine: Engine, revision: str = "head") -> None:
+    """Bring the tables to a revision; safe when several processes do it at once.
+
+    Raises:
+        LedgerError: the database cannot be reached or the user may not create the schema.
+    """
+    with engine.begin() as connection:
+        connection.execute(text("select pg_advisory_xact_lock(:number)"), {"number": MIGRATION_LOCK})
+        connection.execute(text(f"create schema if not exists {SCHEMA}"))
+        config = _config(connection)
+        if revision == "head" or revision > (_current(connection) or ""):
+            command.upgrade(config, revision)
+        else:
+            command.downgrade(config, revision)
+
+
+def require_migrated(engine: Engine) -> None:
+    """Check that the tables are there and not older than this release.
+
+    Newer ones are fine: a migration works with the release before it.
+
+    Raises:
+        LedgerError: `wecom migrate` is due, or the database cannot be reached.
+    """
+    try:
+        with engine.connect() as connection:
+            current = _current(connection)
+    except OperationalError as error:
+        raise LedgerError(unreachable(error)) from None
+    known = {script.revision for script in _scripts().walk_revisions()}
+    if current is None:
+        raise LedgerError("the database has no tables of wecom-worker yet; run `wecom migrate`")
+    if current in known and current != _scripts().get_current_head():
+        raise LedgerError(f"the tables are those of an older release ({current}); run `wecom migrate`")
+
+
+def unreachable(error: OperationalError) -> str:
+    """Say in one line that Postgres does not answer, without the address, which may hold a password."""
+    first_line = str(error.orig).strip().splitlines()[0] if error.orig else "no answer"
+    return f"Postgres cannot be reached ({first_line}); check WECOM_DATABASE_URL and that the server runs"
+
+
+def _config(connection: Connection) -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
+    config.attributes["connection"] = connection
+    return config
+
+
+def _scripts() -> ScriptDirectory:
+    return ScriptDirectory(str(MIGRATIONS))
+
+
+def _current(connection: Connection) -> str | None:
+    context = MigrationContext.configure(connection, opts={"version_table_schema": SCHEMA})
+    return context.get_current_revision()

@@ -1,0 +1,76 @@
+"""Which messages are due, and which senders have some: the one place that says so."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import Engine, text
+
+# In a quiet window only urgent messages go, and those that could not wait for its end.
+DUE = """
+    state = 'scheduled' and send_at <= wecom.clock()
+    and (expires_at is null or expires_at > wecom.clock())
+    and (resend_until is null or resend_until > wecom.clock())
+    and (cast(:quiet_until as timestamptz) is null or priority = 0 or least(expires_at, resend_until) < :quiet_until)
+"""
+
+_MAY_SEND = "(sender.paused_reason is null or sender.paused_until <= wecom.clock())"
+
+_SENDERS_WITH_DUE_MESSAGES = text(f"""
+    select sender.name, due.messages
+    from wecom.senders as sender
+    cross join lateral (
+        select count(*) as messages
+        from (
+            select from wecom.messages
+            where messages.sender = sender.name and priority in (0, 1, 2) and {DUE}
+            limit :enough
+        ) as counted
+    ) as due
+    where {_MAY_SEND} and due.messages > 0
+    order by sender.name
+""")
+
+_SENDERS_WITH_RECALLS = text(f"""
+    select sender.name
+    from wecom.senders as sender
+    where {_MAY_SEND} and exists (
+        select from wecom.messages
+        where messages.sender = sender.name and state = 'recalling'
+          and (lease_until is null or lease_until <= wecom.clock())
+    )
+    order by sender.name
+""")
+
+_NOW = text("select wecom.clock()")
+
+
+@dataclass(frozen=True, slots=True)
+class DueSender:
+    """A sender that could send now, and how many messages it has due, counted up to a bound."""
+
+    name: str
+    messages: int
+
+
+class Due:
+    """What the dispatcher asks."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def now(self) -> datetime:
+        """Return the database's time, by which everything is judged."""
+        with self._engine.connect() as connection:
+            now: datetime = connection.execute(_NOW).scalar_one()
+        return now
+
+    def senders(self, enough: int, quiet_until: datetime | None) -> list[DueSender]:
+        """Return the senders with due messages; each is counted up to `enough`."""
+        with self._engine.connect() as connection:
+            rows = connection.execute(_SENDERS_WITH_DUE_MESSAGES, {"enough": enough, "quiet_until": quiet_until})
+            return [DueSender(*row) for row in rows]
+
+    def recalling_senders(self) -> list[str]:
+        """Return the senders with sent messages that wait to be recalled."""
+        with self._engine.connect() as connection:
+            return list(connection.scalars(_SENDERS_WITH_RECALLS))

@@ -1,0 +1,87 @@
+"""Statements that put messages into the ledger, in the producer's own transaction if it has one."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Connection, insert, text
+
+from worker.ledger.schema import MessageRow, Priority, State
+from worker.messages.recipients import Recipients
+
+# The first to use a key keeps it until it expires; whoever comes later reads what the first one stored.
+_CLAIM_KEY = text("""
+    insert into wecom.idempotency_keys as held (sender, key, message, content_hash, expires_at)
+    values (:sender, :key, :message, :content_hash, wecom.clock() + make_interval(secs => :seconds))
+    on conflict (sender, key) do update
+    set message = excluded.message, content_hash = excluded.content_hash, expires_at = excluded.expires_at
+    where held.expires_at <= wecom.clock()
+""")
+_READ_KEY = text("select message, content_hash from wecom.idempotency_keys where sender = :sender and key = :key")
+
+
+@dataclass(frozen=True, slots=True)
+class NewMessage:
+    """One row to be: see the columns of `MessageRow`."""
+
+    id: UUID
+    sender: str
+    recipients: Recipients
+    body: Mapping[str, Any]
+    priority: Priority
+    requested_at: datetime
+    send_at: datetime
+    expires_at: datetime | None = None
+    part_of: UUID | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class KeyHolder:
+    """The message that an idempotency key stands for."""
+
+    message: UUID
+    content_hash: bytes
+
+
+def insert_messages(connection: Connection, messages: Sequence[NewMessage]) -> None:
+    """Write messages as `scheduled`; they exist once the connection's transaction commits."""
+    connection.execute(
+        insert(MessageRow),
+        [
+            {
+                "id": message.id,
+                "part_of": message.part_of,
+                "sender": message.sender,
+                "state": State.SCHEDULED,
+                "priority": message.priority,
+                "requested_at": message.requested_at,
+                "send_at": message.send_at,
+                "expires_at": message.expires_at,
+                "touser": list(message.recipients.users),
+                "toparty": list(message.recipients.parties),
+                "totag": list(message.recipients.tags),
+                "body": message.body,
+            }
+            for message in messages
+        ],
+    )
+
+
+def hold_key(connection: Connection, sender: str, key: str, holder: KeyHolder, seconds: int) -> KeyHolder:
+    """Take an idempotency key for a message, or return who holds it; a race with another producer has one winner."""
+    taken = connection.execute(
+        _CLAIM_KEY,
+        {
+            "sender": sender,
+            "key": key,
+            "message": holder.message,
+            "content_hash": holder.content_hash,
+            "seconds": seconds,
+        },
+    )
+    if taken.rowcount:
+        return holder
+    row = connection.execute(_READ_KEY, {"sender": sender, "key": key}).one()
+    return KeyHolder(row.message, bytes(row.content_hash))

@@ -1,0 +1,264 @@
+"""The tables of the ledger, in the Postgres schema `wecom`.
+
+What the columns of `messages` mean over time is told in `docs/states.md`. Foreign keys to `messages` are left out
+on purpose: retention drops whole ranges of messages by id, and each of the small tables is cleared by its own rule.
+"""
+
+from datetime import datetime
+from enum import IntEnum, StrEnum
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import (
+    ARRAY,
+    BigInteger,
+    CheckConstraint,
+    DateTime,
+    ForeignKey,
+    Identity,
+    Index,
+    LargeBinary,
+    MetaData,
+    SmallInteger,
+    Text,
+    Uuid,
+    func,
+    text,
+)
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+SCHEMA = "wecom"
+
+
+class State(StrEnum):
+    """Where a message stands; `docs/states.md` draws the ways from one to the next."""
+
+    SCHEDULED = "scheduled"
+    SENDING = "sending"
+    SENT = "sent"
+    RECALLING = "recalling"
+    RECALLED = "recalled"
+    CANCELLED = "cancelled"
+    EXPIRED = "expired"
+    FAILED = "failed"
+    UNCONFIRMED = "unconfirmed"
+
+
+FINAL = frozenset({State.SENT, State.RECALLED, State.CANCELLED, State.EXPIRED, State.FAILED, State.UNCONFIRMED})
+"""States no worker changes by itself any more."""
+
+
+class Priority(IntEnum):
+    """In which order a sender's due messages go; only urgent ones go in a quiet window."""
+
+    URGENT = 0
+    NORMAL = 1
+    BULK = 2
+
+
+class Base(DeclarativeBase):
+    """Common ground of all tables."""
+
+    metadata = MetaData(
+        schema=SCHEMA,
+        naming_convention={
+            "pk": "%(table_name)s_pkey",
+            "fk": "%(table_name)s_%(column_0_name)s_fkey",
+            "ck": "%(table_name)s_%(constraint_name)s_check",
+            "uq": "%(table_name)s_%(column_0_name)s_key",
+        },
+    )
+    type_annotation_map = {  # noqa: RUF012 - SQLAlchemy's own interface
+        str: Text,
+        datetime: DateTime(timezone=True),
+        UUID: Uuid,
+        list[str]: ARRAY(Text),
+        dict[str, Any]: JSONB,
+        bytes: LargeBinary,
+    }
+
+
+class SenderRow(Base):
+    """An identity that can send."""
+
+    __tablename__ = "senders"
+
+    name: Mapped[str] = mapped_column(primary_key=True)
+    provider: Mapped[str]
+    agentid: Mapped[int | None]
+    credentials: Mapped[bytes] = mapped_column(comment="JSON, encrypted with WECOM_SECRET_KEYS")
+    account_cap: Mapped[int | None]
+    paused_reason: Mapped[str | None]
+    paused_until: Mapped[datetime | None] = mapped_column(comment="empty while paused: until somebody resumes it")
+    park_seconds: Mapped[int] = mapped_column(server_default="0")
+    settings: Mapped[dict[str, Any]] = mapped_column(server_default=text("'{}'"))
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+
+class SuiteRow(Base):
+    """A third-party app of a service provider; its corps are senders."""
+
+    __tablename__ = "suites"
+
+    suite_id: Mapped[str] = mapped_column(primary_key=True)
+    credentials: Mapped[bytes] = mapped_column(comment="JSON, encrypted with WECOM_SECRET_KEYS")
+    ticket: Mapped[bytes | None] = mapped_column(comment="the newest suite_ticket, encrypted")
+    ticket_at: Mapped[datetime | None]
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+
+class CampaignRow(Base):
+    """A named set of messages with one purpose."""
+
+    __tablename__ = "campaigns"
+    __table_args__ = (Index("campaigns_sender_name_key", "sender", "name", unique=True),)
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    sender: Mapped[str] = mapped_column(ForeignKey("senders.name"))
+    name: Mapped[str]
+    content_hash: Mapped[bytes]
+    paused_reason: Mapped[str | None]
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+
+class MessageRow(Base):
+    """One API call: whom it names, what it says, when it is due, what became of it."""
+
+    __tablename__ = "messages"
+    __table_args__ = (
+        CheckConstraint("state in ({})".format(", ".join(f"'{state}'" for state in State)), name="state"),
+        CheckConstraint("priority between 0 and 2", name="priority"),
+        Index(
+            "messages_due",
+            "sender",
+            "priority",
+            "send_at",
+            postgresql_where=text("state = 'scheduled'"),
+        ),
+        Index(
+            "messages_leased",
+            "lease_until",
+            postgresql_where=text("state in ('sending', 'recalling')"),
+        ),
+        Index(
+            "messages_recalling",
+            "sender",
+            "recall_requested_at",
+            postgresql_where=text("state = 'recalling'"),
+        ),
+        Index(
+            "messages_expiring",
+            "expires_at",
+            postgresql_where=text("state = 'scheduled' and expires_at is not null"),
+        ),
+        Index(
+            "messages_doubtful",
+            "resend_until",
+            postgresql_where=text("state = 'scheduled' and resend_until is not null"),
+        ),
+        Index("messages_part_of", "part_of", postgresql_where=text("part_of is not null")),
+    )
+
+    id: Mapped[UUID] = mapped_column(primary_key=True, comment="UUIDv7, made by the producer")
+    part_of: Mapped[UUID | None] = mapped_column(comment="the first message of an audience that took several calls")
+    sender: Mapped[str] = mapped_column(ForeignKey("senders.name"))
+    campaign: Mapped[UUID | None] = mapped_column(ForeignKey("campaigns.id"))
+    state: Mapped[str]
+    priority: Mapped[int] = mapped_column(SmallInteger)
+
+    requested_at: Mapped[datetime] = mapped_column(comment="when the producer asked for it to be sent")
+    send_at: Mapped[datetime] = mapped_column(comment="when it may be sent, after staggering")
+    expires_at: Mapped[datetime | None]
+
+    claimed_at: Mapped[datetime | None]
+    lease_until: Mapped[datetime | None]
+    attempt: Mapped[int] = mapped_column(server_default="0", comment="claims so far; fences answers that come late")
+    retries: Mapped[int] = mapped_column(SmallInteger, server_default="0", comment="failed tries that count")
+    resend_until: Mapped[datetime | None] = mapped_column(
+        comment="set once nobody knows whether it was sent: until then WeCom would recognise a repetition"
+    )
+
+    touser: Mapped[list[str]]
+    toparty: Mapped[list[str]]
+    totag: Mapped[list[str]]
+    body: Mapped[dict[str, Any]]
+
+    msgid: Mapped[str | None]
+    response_code: Mapped[str | None]
+    errcode: Mapped[int | None]
+    error: Mapped[str | None]
+    sent_at: Mapped[datetime | None]
+    recall_requested_at: Mapped[datetime | None]
+    recalled_at: Mapped[datetime | None]
+    recall_error: Mapped[str | None]
+
+
+class IdempotencyKeyRow(Base):
+    """A producer's own name for a message, so that asking twice sends once."""
+
+    __tablename__ = "idempotency_keys"
+    __table_args__ = (Index("idempotency_keys_expires_at", "expires_at"),)
+
+    sender: Mapped[str] = mapped_column(primary_key=True)
+    key: Mapped[str] = mapped_column(primary_key=True)
+    message: Mapped[UUID]
+    content_hash: Mapped[bytes]
+    expires_at: Mapped[datetime]
+
+
+class AttemptRow(Base):
+    """One attempt that was not a plain success."""
+
+    __tablename__ = "attempts"
+    __table_args__ = (Index("attempts_message", "message"),)
+
+    id: Mapped[int] = mapped_column(BigInteger, Identity(), primary_key=True)
+    message: Mapped[UUID]
+    attempt: Mapped[int]
+    at: Mapped[datetime]
+    category: Mapped[str]
+    errcode: Mapped[int | None]
+    reason: Mapped[str]
+    msgid: Mapped[str | None]
+    http_status: Mapped[int | None] = mapped_column(SmallInteger)
+    milliseconds: Mapped[int]
+
+
+class InvalidRecipientRow(Base):
+    """A recipient WeCom did not serve although it accepted the message."""
+
+    __tablename__ = "invalid_recipients"
+    __table_args__ = (
+        CheckConstraint("kind in ('user', 'party', 'tag', 'unlicensed')", name="kind"),
+        Index("invalid_recipients_value", "value", "kind"),
+    )
+
+    message: Mapped[UUID] = mapped_column(primary_key=True)
+    kind: Mapped[str] = mapped_column(primary_key=True)
+    value: Mapped[str] = mapped_column(primary_key=True)
+
+
+class MediaRow(Base):
+    """A file uploaded for a sender, usable until its media_id expires."""
+
+    __tablename__ = "media"
+
+    sender: Mapped[str] = mapped_column(ForeignKey("senders.name"), primary_key=True)
+    sha256: Mapped[bytes] = mapped_column(primary_key=True)
+    media_id: Mapped[str]
+    expires_at: Mapped[datetime]
+
+
+class ScheduleRow(Base):
+    """A campaign or message sent again and again."""
+
+    __tablename__ = "schedules"
+
+    name: Mapped[str] = mapped_column(primary_key=True)
+    sender: Mapped[str] = mapped_column(ForeignKey("senders.name"))
+    cron: Mapped[str]
+    timezone: Mapped[str]
+    body: Mapped[dict[str, Any]]
+    next_at: Mapped[datetime | None]
+    paused_reason: Mapped[str | None]

@@ -1,0 +1,189 @@
+"""Statements about senders: who can send, with what credentials, and who is paused."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, Engine, RowMapping, delete, insert, select, text, update
+from sqlalchemy.exc import IntegrityError
+
+from worker.encryption import KeyRing, SecretKeyError
+from worker.ledger.connection import LedgerError
+from worker.ledger.schema import SenderRow
+from worker.messages.sender import Sender
+
+_FIND = text("select *, wecom.clock() as now from wecom.senders where name = :name")
+
+# A parking is not renewed by the other calls that were under way, and never shortens a pause by hand.
+_PARK = text("""
+    update wecom.senders
+    set paused_reason = :reason, paused_until = wecom.clock() + make_interval(secs => :seconds), park_seconds = :seconds
+    where name = :name and (paused_reason is null or paused_until <= wecom.clock())
+""")
+
+_END_PARKING = text("""
+    update wecom.senders set paused_reason = null, paused_until = null, park_seconds = 0
+    where name = :name and park_seconds > 0 and (paused_reason is null or paused_until <= wecom.clock())
+""")
+
+
+class UnknownSender(LedgerError):  # noqa: N818 - what a producer reads
+    """No sender has this name."""
+
+    def __init__(self, name: str, known: list[str]) -> None:
+        advice = f"known senders: {', '.join(known)}" if known else "add one with `wecom senders add`"
+        super().__init__(f"there is no sender named {name!r}; {advice}")
+
+
+class Senders:
+    """The senders of a ledger; workers and the CLI have the key ring, producers need none."""
+
+    def __init__(self, engine: Engine, key_ring: KeyRing | None) -> None:
+        self._engine = engine
+        self._key_ring = key_ring
+
+    def add(self, sender: Sender) -> None:
+        """Store a new sender, its credentials encrypted.
+
+        Raises:
+            LedgerError: the name is taken.
+        """
+        row = insert(SenderRow).values(
+            name=sender.name,
+            provider=sender.provider,
+            agentid=sender.agentid,
+            account_cap=sender.account_cap,
+            credentials=self._keys.encrypt(sender.credentials),
+        )
+        try:
+            with self._engine.begin() as connection:
+                connection.execute(row)
+        except IntegrityError:
+            raise LedgerError(f"a sender named {sender.name!r} exists already; choose another name") from None
+
+    def replace_credentials(self, name: str, agentid: int | None, credentials: Mapping[str, str]) -> None:
+        """Give a sender other credentials and end the pause the old ones may have caused."""
+        self._change(
+            name,
+            agentid=agentid,
+            credentials=self._keys.encrypt(credentials),
+            paused_reason=None,
+            paused_until=None,
+            park_seconds=0,
+        )
+
+    def names(self) -> list[str]:
+        """Return all names, sorted."""
+        with self._engine.connect() as connection:
+            return list(connection.scalars(select(SenderRow.name).order_by(SenderRow.name)))
+
+    def all(self) -> list[Sender]:
+        """Return all senders by name, without their credentials."""
+        with self._engine.connect() as connection:
+            return [
+                _sender(row)
+                for row in connection.execute(select(SenderRow.__table__).order_by(SenderRow.name)).mappings()
+            ]
+
+    def find(self, name: str) -> Sender:
+        """Return one sender without its credentials.
+
+        Raises:
+            UnknownSender: there is none of that name.
+        """
+        with self._engine.connect() as connection:
+            return _sender(self._row(connection, name))
+
+    def open(self, name: str) -> tuple[Sender, datetime]:
+        """Return one sender with its credentials, and the database's time.
+
+        Raises:
+            UnknownSender: there is none of that name.
+            SecretKeyError: the credentials were encrypted with another key.
+        """
+        with self._engine.connect() as connection:
+            row = self._row(connection, name)
+        return replace(_sender(row), credentials=self._keys.decrypt(row["credentials"])), row["now"]
+
+    def require(self, name: str, connection: Connection) -> datetime:
+        """Check in a producer's transaction that a sender exists, and return the database's time.
+
+        Raises:
+            UnknownSender: there is none of that name.
+        """
+        now: datetime = self._row(connection, name)["now"]
+        return now
+
+    def pause(self, name: str, reason: str) -> None:
+        """Stop a sender until somebody resumes it; its messages wait.
+
+        Raises:
+            UnknownSender: there is none of that name.
+        """
+        self._change(name, paused_reason=reason, paused_until=None)
+
+    def resume(self, name: str) -> None:
+        """Let a sender send again.
+
+        Raises:
+            UnknownSender: there is none of that name.
+        """
+        self._change(name, paused_reason=None, paused_until=None, park_seconds=0)
+
+    def park(self, name: str, reason: str, seconds: int) -> None:
+        """Stop a sender for a while, unless it is stopped already."""
+        with self._engine.begin() as connection:
+            connection.execute(_PARK, {"name": name, "reason": reason, "seconds": seconds})
+
+    def end_parking(self, name: str) -> None:
+        """Forget how long a sender was parked, now that it sends again."""
+        with self._engine.begin() as connection:
+            connection.execute(_END_PARKING, {"name": name})
+
+    def remove(self, name: str) -> None:
+        """Remove a sender that has no messages.
+
+        Raises:
+            UnknownSender: there is none of that name.
+            LedgerError: messages name it, so that it is part of the history.
+        """
+        try:
+            with self._engine.begin() as connection:
+                self._row(connection, name)
+                connection.execute(delete(SenderRow).where(SenderRow.name == name))
+        except IntegrityError:
+            raise LedgerError(
+                f"{name!r} has messages, and history must keep its sender; `wecom senders pause {name}` stops it"
+            ) from None
+
+    @property
+    def _keys(self) -> KeyRing:
+        if self._key_ring is None:
+            raise SecretKeyError("this program was started without the secret keys and cannot read credentials")
+        return self._key_ring
+
+    def _row(self, connection: Connection, name: str) -> RowMapping:
+        row = connection.execute(_FIND, {"name": name}).mappings().one_or_none()
+        if row is None:
+            raise UnknownSender(
+                name, list(connection.scalars(select(SenderRow.name).order_by(SenderRow.name).limit(20)))
+            )
+        return row
+
+    def _change(self, name: str, **values: Any) -> None:  # noqa: ANN401 - column values
+        with self._engine.begin() as connection:
+            self._row(connection, name)
+            connection.execute(update(SenderRow).where(SenderRow.name == name).values(values))
+
+
+def _sender(row: RowMapping) -> Sender:
+    return Sender(
+        name=row["name"],
+        provider=row["provider"],
+        agentid=row["agentid"],
+        account_cap=row["account_cap"],
+        paused_reason=row["paused_reason"],
+        paused_until=row["paused_until"],
+        park_seconds=row["park_seconds"],
+    )

@@ -1,0 +1,210 @@
+"""What Django, Flask and plain Python programs call."""
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cached_property
+from itertools import islice
+from uuid import UUID
+
+from celery import Celery
+from redis import Redis
+from sqlalchemy import Connection
+from sqlalchemy.exc import OperationalError
+
+from worker.delivery.accept import SendRequest, accept
+from worker.delivery.bell import Bell
+from worker.delivery.office import REDIS_SECONDS, acceptance_rules, open_redis
+from worker.ledger import (
+    Ledger,
+    LedgerError,
+    MessageStatus,
+    RecallStatus,
+    open_engine,
+    require_migrated,
+    unreachable,
+)
+from worker.messages import Content
+from worker.servers import open_servers
+from worker.settings import Settings, load_settings
+
+ROWS_AT_ONCE = 1000
+
+
+class UnknownMessage(LedgerError):  # noqa: N818 - what a producer reads
+    """No message has this id."""
+
+
+class Producer:
+    """Hands messages over to the workers; keep one for the life of the program, it is safe to use from threads.
+
+    Without arguments the servers are those of the settings (`WECOM_DATABASE_URL`, `WECOM_REDIS_URL`,
+    `WECOM_BROKER_URL`). A producer needs no secret key: it never reads credentials.
+    """
+
+    def __init__(
+        self,
+        *,
+        database_url: str | None = None,
+        redis_url: str | None = None,
+        broker_url: str | None = None,
+        settings: Settings | None = None,
+    ) -> None:
+        self._settings = settings or load_settings(
+            database_url=database_url, redis_url=redis_url, broker_url=broker_url
+        )
+
+    def send(
+        self,
+        sender: str,
+        message: Content,
+        *,
+        users: Iterable[str] = (),
+        parties: Iterable[int | str] = (),
+        tags: Iterable[int | str] = (),
+        everyone: bool = False,
+        at: datetime | None = None,
+        expires: datetime | None = None,
+        urgent: bool = False,
+        idempotency_key: str | None = None,
+        connection: Connection | None = None,
+    ) -> UUID:
+        """Store one message for delivery and return its id; see `SendRequest` for the arguments.
+
+        With `connection` the message becomes part of the caller's transaction: it goes out after the commit, and
+        after a roll-back it never existed.
+
+        Raises:
+            InvalidMessage: the message cannot be sent; the text says why.
+            IdempotencyConflict: the key was used for another message.
+            UnknownSender: there is no such sender.
+            LedgerError: Postgres cannot be reached or has no tables yet. Nothing was stored.
+        """
+        request = SendRequest(sender, message, users, parties, tags, everyone, at, expires, urgent, idempotency_key)
+        return self.send_many([request], connection=connection)[0]
+
+    def send_many(self, requests: Iterable[SendRequest], *, connection: Connection | None = None) -> list[UUID]:
+        """Store many messages, all or none, and return their ids in order.
+
+        Raises:
+            InvalidMessage, IdempotencyConflict, UnknownSender, LedgerError: as for `send`.
+        """
+        if connection is not None:
+            ids, _ = self._accept(requests, connection)
+            return ids
+        with self._ledger_errors(), self._ledger.engine.begin() as own:
+            ids, senders = self._accept(requests, own)
+        for sender in senders:
+            self._bell.ring(sender)
+        return ids
+
+    def status(self, message_id: UUID | str) -> MessageStatus:
+        """Return everything known about a message.
+
+        Raises:
+            UnknownMessage: no message has this id.
+        """
+        with self._ledger_errors():
+            status = self._ledger.history.status(message_uuid(message_id))
+        if status is None:
+            raise UnknownMessage(f"no message has the id {message_id}; `wecom send` and Producer.send return it")
+        return status
+
+    def recall(self, message_id: UUID | str, *, connection: Connection | None = None) -> list[RecallStatus]:
+        """Take a message back, with all parts of its audience; return where each part stands.
+
+        What is not sent yet is cancelled at once. What is sent is recalled by a worker (state `recalling`), within
+        the 24 hours WeCom allows.
+
+        Raises:
+            UnknownMessage: no message has this id.
+        """
+        with self._ledger_errors():
+            statuses = self._ledger.recalls.request(message_uuid(message_id), connection)
+        if not statuses:
+            raise UnknownMessage(f"no message has the id {message_id}; `wecom send` and Producer.send return it")
+        self._bell.ring(statuses[0].sender)
+        return statuses
+
+    def close(self) -> None:
+        """Close the connections; they are opened again if the producer is used again."""
+        connections = self.__dict__.pop("_connections", None)
+        if connections is not None:
+            connections.ledger.engine.dispose()
+            connections.redis.close()
+            connections.celery.close()
+
+    @property
+    def _ledger(self) -> Ledger:
+        return self._connections.ledger
+
+    @property
+    def _bell(self) -> Bell:
+        return self._connections.bell
+
+    @cached_property
+    def _connections(self) -> "_Connections":
+        servers = open_servers(self._settings)
+        ledger = Ledger(open_engine(servers.database_url))
+        require_migrated(ledger.engine)
+        redis, celery = open_redis(servers.redis_url), _celery(servers.broker_url)
+        bell = Bell(
+            redis,
+            # The dispatcher rings if this fails, so a producer does not wait for a broker that is away.
+            lambda sender, slot: celery.send_task(
+                "wecom.deliver", args=[sender, slot], queue="wecom.deliver", retry=False
+            ),
+            self._settings.deliveries,
+        )
+        return _Connections(ledger, redis, celery, bell)
+
+    def _accept(self, requests: Iterable[SendRequest], connection: Connection) -> tuple[list[UUID], set[str]]:
+        """Store requests as they come, a bounded number in memory at once."""
+        ids: list[UUID] = []
+        senders: set[str] = set()
+        remaining = iter(requests)
+        while some := list(islice(remaining, ROWS_AT_ONCE)):
+            ids += accept(self._ledger, connection, some, acceptance_rules(self._settings))
+            senders.update(request.sender for request in some)
+        return ids, senders
+
+    @contextmanager
+    def _ledger_errors(self) -> Iterator[None]:
+        try:
+            yield
+        except OperationalError as error:
+            raise LedgerError(unreachable(error)) from None
+
+
+@dataclass(frozen=True, slots=True)
+class _Connections:
+    ledger: Ledger
+    redis: Redis
+    celery: Celery
+    bell: Bell
+
+
+def _celery(broker_url: str) -> Celery:
+    """Make a Celery app that can only publish; the caller's own app and settings are not touched."""
+    app = Celery("wecom-producer", broker=broker_url, set_as_current=False)
+    app.conf.update(
+        task_ignore_result=True,
+        task_serializer="json",
+        broker_transport_options={"socket_timeout": REDIS_SECONDS, "socket_connect_timeout": REDIS_SECONDS},
+    )
+    return app
+
+
+def message_uuid(value: UUID | str) -> UUID:
+    """Read a message id.
+
+    Raises:
+        UnknownMessage: it is none.
+    """
+    try:
+        return value if isinstance(value, UUID) else UUID(value)
+    except (ValueError, AttributeError):
+        raise UnknownMessage(
+            f"{value!r} is no message id; ids look like 019a9f3e-6c1b-7c3a-9d52-0b5f3c1e2a77"
+        ) from None

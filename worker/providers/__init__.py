@@ -1,0 +1,27 @@
+"""The API families messages can be sent through; a new one is a module and a line in `open_providers`."""
+
+from collections.abc import Mapping
+
+from redis import Redis
+
+from worker.encryption import KeyRing
+from worker.providers.base import Provider
+from worker.providers.wecom.client import WeComClient
+from worker.providers.wecom.provider import WeCom
+from worker.providers.wecom.tokens import Tokens
+from worker.settings import Settings
+
+CREDENTIAL_NAMES: Mapping[str, tuple[str, ...]] = {"wecom": WeCom.credential_names}
+"""What each provider needs to authenticate, in the order in which `wecom senders add` asks for it."""
+
+
+def open_providers(settings: Settings, redis: Redis, key_ring: KeyRing) -> Mapping[str, Provider]:
+    """Make all providers ready for use by this process; no call is made yet."""
+    client = WeComClient(
+        settings.api_base_url,
+        connections=settings.connections,
+        connect_timeout=settings.connect_timeout,
+        read_timeout=settings.read_timeout,
+        proxy=settings.proxy,
+    )
+    return {"wecom": WeCom(client, Tokens(redis, key_ring))}

@@ -1,0 +1,98 @@
+"""What every provider has in common: the answer to one call, its category, and the protocol to speak.
+
+A new provider is one module with a class that follows `Provider`, and one line in `worker/providers/__init__.py`.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Protocol
+
+from worker.messages.recipients import InvalidRecipients, Recipients
+from worker.messages.sender import Sender
+
+
+class Category(StrEnum):
+    """What an answer says about the call, and with it what may be done next.
+
+    The first seven are about errcodes. The last two are about calls that brought no errcode back, and they
+    differ in the one thing that matters: whether the message can have been sent.
+    """
+
+    ACCEPTED = "accepted"
+    """errcode 0, or none at all (doc 90664)."""
+    TRANSIENT = "transient"
+    """The server is busy; a later try can succeed."""
+    TOKEN = "token"  # noqa: S105 - a category, not a secret
+    """The access token is not accepted; a new one can help, once."""
+    RATE_LIMITED = "rate_limited"
+    """Too many calls; wait, and do not count this as an attempt."""
+    RECIPIENT = "recipient"
+    """Nobody among the recipients can be served."""
+    CONTENT = "content"
+    """This message can never be sent as it is."""
+    CONFIG = "config"
+    """Nothing can be sent until a person changes something."""
+    UNLISTED = "unlisted"
+    """An errcode nobody has described: one more try, then a person decides."""
+    UNREACHABLE = "unreachable"
+    """No connection: provably not sent."""
+    UNCERTAIN = "uncertain"
+    """A time-out, a reset after writing, a 5xx or an unreadable answer: sent or not, nobody here knows."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What one call to a provider amounted to.
+
+    Attributes:
+        category: see `Category`.
+        errcode: the provider's code, or None where no readable answer came.
+        reason: the provider's words or ours, without secrets, on one line.
+        msgid: names the message for a recall.
+        response_code: allows one update of a card.
+        invalid: recipients that were not served although the call was accepted.
+        http_status: None where no answer came.
+        milliseconds: how long the call took.
+    """
+
+    category: Category
+    errcode: int | None = None
+    reason: str = ""
+    msgid: str | None = None
+    response_code: str | None = None
+    invalid: InvalidRecipients = field(default_factory=InvalidRecipients)
+    http_status: int | None = None
+    milliseconds: int = 0
+
+
+class ProviderError(Exception):
+    """A provider cannot be used at all right now; `answer` says why and what that means."""
+
+    def __init__(self, answer: Answer) -> None:
+        super().__init__(answer.reason)
+        self.answer = answer
+
+
+class Channel(Protocol):
+    """An authenticated way to one provider for one sender; safe to use from many threads at once."""
+
+    def send(self, body: Mapping[str, object], recipients: Recipients) -> Answer:
+        """Send one message; the same arguments always make the same bytes."""
+        ...
+
+    def recall(self, msgid: str) -> Answer:
+        """Take one sent message back."""
+        ...
+
+
+class Provider(Protocol):
+    """One API family."""
+
+    def open(self, sender: Sender) -> Channel:
+        """Authenticate as the sender, once for many messages.
+
+        Raises:
+            ProviderError: the credentials are refused or the provider cannot be reached.
+        """
+        ...

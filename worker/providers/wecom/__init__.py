@@ -1,0 +1,1 @@
+"""WeCom's own API (qyapi.weixin.qq.com)."""

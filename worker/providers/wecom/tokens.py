@@ -1,0 +1,194 @@
+"""Access tokens: one gettoken for all threads and processes of an app (doc 91039).
+
+A token is kept in this process and, encrypted, in Redis. It is replaced five minutes before it ends, by one worker
+under a lock, while the others go on with the old one. Without Redis each process fetches its own.
+"""
+
+import hashlib
+import logging
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+
+from redis import Redis, RedisError
+from redis.exceptions import LockError
+
+from worker.encryption import KeyRing, SecretKeyError
+from worker.providers.base import Answer, Category, ProviderError
+from worker.providers.wecom.client import Reply
+
+log = logging.getLogger(__name__)
+
+REFRESH_EARLY = 300
+"""Seconds before its end from which a token is replaced."""
+REFUSAL_SECONDS = 10
+"""Seconds for which a refusal is believed without asking again: repeated ones ban our address (doc 90313)."""
+LOCK_SECONDS = 90
+"""Longer than the slowest gettoken; a worker that dies while it fetches delays the others by so much."""
+
+# A late loser of a race must not delete the token that already replaced the refused one.
+_DELETE_IF_SAME = """
+if redis.call('hget', KEYS[1], 'fingerprint') == ARGV[1] then return redis.call('del', KEYS[1]) end
+return 0
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """An access token and when it ends, in seconds of this machine's clock."""
+
+    value: str = field(repr=False)
+    expires_at: float
+
+    @property
+    def fingerprint(self) -> str:
+        """Tells tokens apart without saying what they are."""
+        return hashlib.sha256(self.value.encode()).hexdigest()[:16]
+
+    def lives(self, seconds: float = 0) -> bool:
+        """Whether it is valid for at least so many more seconds."""
+        return self.expires_at - time.time() > seconds
+
+
+class Credential:
+    """What a token is fetched with; its digest names it where the secret must not be seen."""
+
+    __slots__ = ("digest", "fetch")
+
+    def __init__(self, *parts: str, fetch: Callable[[], Reply]) -> None:
+        self.digest = hashlib.sha256("\0".join(parts).encode()).hexdigest()[:40]
+        self.fetch = fetch
+
+
+class Tokens:
+    """The tokens of one process, shared with the others through Redis; safe to use from many threads."""
+
+    def __init__(self, redis: Redis, key_ring: KeyRing) -> None:
+        self._redis = redis
+        self._key_ring = key_ring
+        self._known: dict[str, Token] = {}
+        self._refusals: dict[str, tuple[float, Answer]] = {}
+        self._locks: dict[str, threading.Lock] = {}
+        self._locks_guard = threading.Lock()
+        self._delete_if_same = redis.register_script(_DELETE_IF_SAME)
+
+    def get(self, credential: Credential) -> Token:
+        """Return a valid token, fetching one only if nobody else has or does.
+
+        Raises:
+            ProviderError: WeCom refused the credential, or could not be asked.
+        """
+        token = self._known.get(credential.digest)
+        if token is not None and token.lives(REFRESH_EARLY):
+            return token
+        lock = self._lock_of(credential)
+        # While the old token still lives, one thread replaces it and nobody waits.
+        if not lock.acquire(blocking=token is None or not token.lives()):
+            assert token is not None  # noqa: S101 - acquire blocks without one
+            return token
+        try:
+            return self._known_or_shared(credential) or self._fetch_alone(credential)
+        finally:
+            lock.release()
+
+    def discard(self, credential: Credential, token: Token) -> None:
+        """Forget a token WeCom refused, unless it has been replaced already."""
+        if self._known.get(credential.digest) == token:
+            self._known.pop(credential.digest, None)
+        with suppress(RedisError):
+            self._delete_if_same(keys=[_key(credential)], args=[token.fingerprint])
+
+    def _lock_of(self, credential: Credential) -> threading.Lock:
+        with self._locks_guard:
+            return self._locks.setdefault(credential.digest, threading.Lock())
+
+    def _known_or_shared(self, credential: Credential, *, early: float = REFRESH_EARLY) -> Token | None:
+        """Look again, now that we hold a lock: whoever held it before may have fetched a token."""
+        refused_at, refusal = self._refusals.get(credential.digest, (0.0, None))
+        if refusal is not None and time.monotonic() - refused_at < REFUSAL_SECONDS:
+            raise ProviderError(refusal)
+        token = self._known.get(credential.digest)
+        if token is not None and token.lives(early):
+            return token
+        try:
+            stored = self._redis.hget(_key(credential), "token")
+        except RedisError as error:
+            log.warning("Redis does not answer (%s); this process fetches its own token", type(error).__name__)
+            return None
+        if not isinstance(stored, bytes):
+            return None
+        try:
+            values = self._key_ring.decrypt(stored)
+        except SecretKeyError:
+            return None
+        token = Token(values["token"], float(values["expires_at"]))
+        if not token.lives(early):
+            return None
+        self._known[credential.digest] = token
+        return token
+
+    def _fetch_alone(self, credential: Credential) -> Token:
+        """Fetch a token under a lock that all processes share."""
+        lock = self._redis.lock(f"{_key(credential)}:lock", timeout=LOCK_SECONDS, sleep=0.05, thread_local=False)
+        current = self._known.get(credential.digest)
+        still_valid = current is not None and current.lives()
+        try:
+            held = lock.acquire(blocking=not still_valid, blocking_timeout=LOCK_SECONDS)
+        except RedisError:
+            return self._fetch(credential)
+        if not held:
+            if current is not None and current.lives():
+                return current
+            raise ProviderError(
+                Answer(Category.UNREACHABLE, reason="another worker has been fetching the token for too long")
+            )
+        try:
+            self._share_refusal(credential)
+            return self._known_or_shared(credential) or self._fetch(credential)
+        finally:
+            with suppress(RedisError, LockError):
+                lock.release()
+
+    def _share_refusal(self, credential: Credential) -> None:
+        with suppress(RedisError):
+            refusal = self._redis.get(f"{_key(credential)}:refused")
+            if isinstance(refusal, bytes):
+                errcode, _, reason = refusal.decode().partition(" ")
+                raise ProviderError(Answer(Category.CONFIG, errcode=int(errcode), reason=reason))
+
+    def _fetch(self, credential: Credential) -> Token:
+        reply = credential.fetch()
+        if reply.answer.category is not Category.ACCEPTED:
+            self._remember_refusal(credential, reply.answer)
+            raise ProviderError(reply.answer)
+        value, lifetime = reply.payload.get("access_token"), reply.payload.get("expires_in")
+        if not isinstance(value, str) or not value or not isinstance(lifetime, int):
+            raise ProviderError(Answer(Category.UNREACHABLE, reason="the answer to gettoken holds no token"))
+        token = Token(value, time.time() + lifetime)
+        self._known[credential.digest] = token
+        self._refusals.pop(credential.digest, None)
+        self._store(credential, token, lifetime)
+        return token
+
+    def _store(self, credential: Credential, token: Token, lifetime: int) -> None:
+        encrypted = self._key_ring.encrypt({"token": token.value, "expires_at": str(token.expires_at)})
+        try:
+            with self._redis.pipeline() as pipeline:
+                pipeline.hset(_key(credential), mapping={"fingerprint": token.fingerprint, "token": encrypted})
+                pipeline.expire(_key(credential), lifetime)
+                pipeline.execute()
+        except RedisError as error:
+            log.warning("the token could not be shared through Redis (%s)", type(error).__name__)
+
+    def _remember_refusal(self, credential: Credential, answer: Answer) -> None:
+        if answer.category is not Category.CONFIG:
+            return
+        self._refusals[credential.digest] = (time.monotonic(), answer)
+        with suppress(RedisError):
+            self._redis.set(f"{_key(credential)}:refused", f"{answer.errcode} {answer.reason}", ex=REFUSAL_SECONDS)
+
+
+def _key(credential: Credential) -> str:
+    return f"wecom:token:{credential.digest}"

@@ -1,0 +1,156 @@
+"""Every setting, and the only place that reads the environment.
+
+A setting is an environment variable with the prefix `WECOM_`, a line in `.env`, or a file in a directory of
+secrets (`/run/secrets/wecom_corpsecret`, as Docker mounts them). `docs/settings.md` lists them all.
+"""
+
+from functools import cache
+from pathlib import Path
+from typing import Annotated, Literal, Self
+from urllib.parse import urlsplit
+
+from pydantic import Field, SecretStr, StringConstraints, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+OFFICIAL_HOST = "https://qyapi.weixin.qq.com"
+LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
+SECRETS_DIRECTORY = Path("/run/secrets")
+LEAST_LEASE_MARGIN = 5
+"""Seconds a lease must outlast the slowest possible call by."""
+
+
+class SettingsError(ValueError):
+    """A setting has a value that cannot be used; the text is one line that names it."""
+
+
+class Settings(BaseSettings):
+    """What can be set; every field `name` is the environment variable `WECOM_NAME`."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="WECOM_", env_file=".env", extra="ignore", hide_input_in_errors=True, frozen=True
+    )
+
+    # Servers
+    database_url: SecretStr | None = Field(
+        None,
+        description="Postgres, as an SQLAlchemy URL (`postgresql+psycopg://user:password@host/name`); "
+        "unset: the embedded Postgres in `WECOM_HOME`",
+    )
+    redis_url: SecretStr | None = Field(
+        None,
+        description="Redis, as a redis-py URL (`redis://`, `rediss://`, `unix://`); "
+        "unset: the embedded Redis in `WECOM_HOME`",
+    )
+    broker_url: SecretStr | None = Field(None, description="Celery's broker, as a Celery URL; unset: the same Redis")
+    home: Path = Field(Path(".wecom"), description="directory of the embedded servers, their data and their key")
+
+    # Credentials
+    secret_keys: SecretStr | None = Field(
+        None,
+        description="Fernet keys, separated by commas, that encrypt credentials in the ledger and tokens in "
+        "Redis; the first encrypts, all decrypt; unset with the embedded Postgres: made and kept in `WECOM_HOME`",
+    )
+    corpid: str | None = Field(None, description="with the next two: makes the sender `default`; the corp's id")
+    corpsecret: SecretStr | None = Field(None, description="the secret of the app of the sender `default`")
+    agentid: int | None = Field(None, description="the agentid of the app of the sender `default`")
+
+    # The way to WeCom
+    api_base_url: str = Field(
+        OFFICIAL_HOST, description="where the API is; another host must be https or on this machine"
+    )
+    proxy: str | None = Field(
+        None, description="HTTP proxy for calls to WeCom; the usual proxy variables of the environment are ignored"
+    )
+    connect_timeout: float = Field(5, gt=0, le=60, description="seconds to wait for a connection to WeCom")
+    read_timeout: float = Field(15, gt=0, le=120, description="seconds to wait for WeCom's answer")
+    connections: int = Field(64, ge=1, le=1000, description="connections to WeCom of one worker process")
+
+    # Delivery
+    chunk: int = Field(200, ge=1, le=5000, description="messages claimed at once")
+    deliveries: int = Field(4, ge=1, le=64, description="chunks of one sender in work at once, over all processes")
+    lease_seconds: float = Field(60, ge=1, le=600, description="seconds a claimed message is reserved for its worker")
+    duplicate_check_seconds: int = Field(
+        600,
+        ge=60,
+        le=7200,
+        description="seconds in which WeCom suppresses a repetition of a message, at least; "
+        "only within them is a message of unknown fate sent again",
+    )
+    idempotency_seconds: int = Field(604800, ge=60, description="seconds an idempotency key is remembered")
+
+    # Quiet windows around minute 0 and minute 30
+    quiet_before: int = Field(60, ge=0, le=600, description="seconds before minute 0 and 30 without sends")
+    quiet_after: int = Field(120, ge=0, le=600, description="seconds after minute 0 and 30 without sends")
+    quiet_spread: int = Field(
+        240, ge=1, le=600, description="seconds over which what was due in a quiet window is spread after it"
+    )
+
+    # Housekeeping
+    dispatch_seconds: float = Field(1, gt=0, le=60, description="seconds between two looks for due messages")
+    reap_seconds: float = Field(10, gt=0, le=600, description="seconds between two looks for expired leases")
+    liveness_file: Path | None = Field(
+        None, description="file a worker touches every few seconds while it lives, for health checks"
+    )
+    log_level: Annotated[Literal["DEBUG", "INFO", "WARNING", "ERROR"], StringConstraints(to_upper=True)] = Field(
+        "INFO", description="how much is logged: DEBUG, INFO, WARNING or ERROR"
+    )
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _blank_is_unset(cls, value: object) -> object:
+        """Treat `WECOM_X=` as unset: compose files and `.env` templates pass empty values on."""
+        return None if isinstance(value, str) and not value.strip() else value
+
+    @field_validator("api_base_url")
+    @classmethod
+    def _secrets_travel_encrypted(cls, value: str) -> str:
+        address = urlsplit(value)
+        if address.scheme == "https" or (address.scheme == "http" and address.hostname in LOOPBACK):
+            return value.rstrip("/")
+        raise ValueError("must begin with https://, or be http:// on this machine: secrets travel over it")
+
+    @model_validator(mode="after")
+    def _values_fit_together(self) -> Self:
+        slowest_call = self.connect_timeout + self.read_timeout
+        if self.lease_seconds < slowest_call + LEAST_LEASE_MARGIN:
+            raise ValueError(
+                f"WECOM_LEASE_SECONDS is {self.lease_seconds:g}, but must be at least "
+                f"{slowest_call + LEAST_LEASE_MARGIN:g}: one call may take {slowest_call:g} s "
+                "(WECOM_CONNECT_TIMEOUT + WECOM_READ_TIMEOUT)"
+            )
+        if self.duplicate_check_seconds < 2 * self.lease_seconds:
+            raise ValueError(
+                f"WECOM_DUPLICATE_CHECK_SECONDS is {self.duplicate_check_seconds}, but must be at least twice "
+                f"WECOM_LEASE_SECONDS ({self.lease_seconds:g}): a message of unknown fate needs time to be sent again"
+            )
+        if self.quiet_before + self.quiet_after + self.quiet_spread > HALF_HOUR:
+            raise ValueError("WECOM_QUIET_BEFORE + _AFTER + _SPREAD must leave the half hour some room: at most 1800")
+        return self
+
+
+HALF_HOUR = 1800
+
+
+def load_settings(**overrides: object) -> Settings:
+    """Read the settings; `overrides` win over the environment, `.env` and secret files.
+
+    Raises:
+        SettingsError: one line naming the variable and what it must be; never the value, which may be a secret.
+    """
+    directory = SECRETS_DIRECTORY if SECRETS_DIRECTORY.is_dir() else None
+    given = {name: value for name, value in overrides.items() if value is not None}
+    try:
+        return Settings(_secrets_dir=directory, **given)  # type: ignore[arg-type]
+    except ValidationError as error:
+        faults = (f"{_variable(fault['loc'])}{fault['msg'].removeprefix('Value error, ')}" for fault in error.errors())
+        raise SettingsError("; ".join(faults)) from None
+
+
+def _variable(location: tuple[int | str, ...]) -> str:
+    return f"WECOM_{str(location[0]).upper()}: " if location else ""
+
+
+@cache
+def settings() -> Settings:
+    """Return the settings of this process, read once."""
+    return load_settings()

@@ -1,0 +1,102 @@
+"""Every Celery task; each only calls what does the work."""
+
+import logging
+from functools import cache
+from typing import Any
+from uuid import UUID
+
+from celery import Task
+from celery.signals import setup_logging, worker_init, worker_shutting_down
+from sqlalchemy.exc import OperationalError
+
+from worker.celery import app
+from worker.delivery.accept import SendRequest, accept
+from worker.delivery.dispatch import dispatch
+from worker.delivery.office import Office, open_office
+from worker.delivery.reap import reap
+from worker.delivery.serve import serve
+from worker.embedded import EmbeddedError
+from worker.encryption import SecretKeyError
+from worker.ledger import LedgerError
+from worker.logs import log_to_standard_error
+from worker.messages import InvalidMessage
+from worker.settings import settings
+
+log = logging.getLogger(__name__)
+
+RETRY_SECONDS = 10
+"""How long a request waits for Postgres to come back before it is tried again; long ETAs run twice on Redis."""
+
+
+@cache
+def office() -> Office:
+    """Return what this worker process delivers with, opened once."""
+    return open_office(settings(), lambda sender, slot: app.send_task("wecom.deliver", args=[sender, slot]))
+
+
+@app.task(name="wecom.send", bind=True)
+def send(task: Task[Any, Any], /, **arguments: Any) -> None:  # noqa: ANN401 - judged by SendRequest
+    """Accept a message from a program that knows only Celery; see `docs/celery.md` for the arguments."""
+    # A broker may hand over the same task twice; its id then stands for the same message.
+    arguments.setdefault("idempotency_key", f"celery:{task.request.id}")
+    try:
+        request = SendRequest.from_json(**arguments)
+        with office().ledger.engine.begin() as connection:
+            accept(office().ledger, connection, [request], office().acceptance)
+    except (InvalidMessage, LedgerError, TypeError) as error:
+        log.error("wecom.send %s is refused: %s", task.request.id, error)  # noqa: TRY400 - the sender's fault, not ours
+        return
+    except OperationalError as error:
+        raise task.retry(countdown=RETRY_SECONDS, max_retries=None, exc=error) from None
+    office().bell.ring(request.sender)
+
+
+@app.task(name="wecom.recall", bind=True)
+def recall(task: Task[Any, Any], message_id: str) -> None:
+    """Take a message back, for a program that knows only Celery."""
+    try:
+        statuses = office().ledger.recalls.request(UUID(message_id))
+    except ValueError:
+        log.error("wecom.recall %s is refused: %r is no message id", task.request.id, message_id)  # noqa: TRY400
+        return
+    except OperationalError as error:
+        raise task.retry(countdown=RETRY_SECONDS, max_retries=None, exc=error) from None
+    for sender in {status.sender for status in statuses}:
+        office().bell.ring(sender)
+
+
+@app.task(name="wecom.deliver")
+def deliver(sender: str, slot: int = 0) -> None:
+    """Send what a sender has due."""
+    serve(office(), sender, slot)
+
+
+@app.task(name="wecom.dispatch")
+def dispatch_task() -> None:
+    """Ring for every sender that has something due."""
+    dispatch(office())
+
+
+@app.task(name="wecom.reap")
+def reap_task() -> None:
+    """Reopen what dead workers held."""
+    reap(office())
+
+
+@setup_logging.connect
+def _set_up_logging(**_: Any) -> None:  # noqa: ANN401 - Celery's signals pass what they like
+    log_to_standard_error(settings().log_level)
+
+
+@worker_init.connect
+def _open_office(**_: Any) -> None:  # noqa: ANN401
+    try:
+        office()
+    except (LedgerError, SecretKeyError, EmbeddedError) as error:
+        raise SystemExit(f"the worker cannot start: {error}") from None
+
+
+@worker_shutting_down.connect
+def _stop_sending(**_: Any) -> None:  # noqa: ANN401
+    """Calls under way finish; messages that are claimed but not sent go back at once."""
+    office().stopping.set()
