@@ -7,6 +7,7 @@ one. Databases are made from a template that is migrated once.
 import os
 import time
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from uuid import uuid4
 
@@ -176,6 +177,23 @@ def start(environment: dict[str, str], tmp_path: Path) -> Iterator[Callable[...,
     yield start
     for process in started:
         process.kill()
+
+
+@pytest.fixture
+def set_clock(database_url: str, template: Engine, simulator: SimulatorControl) -> Callable[[datetime], None]:
+    """Set the clocks of the ledger and of the local WeCom; connections made under the old time are ended."""
+    name = make_url(database_url).database
+
+    def set_clock(moment: datetime) -> None:
+        offset = (moment - datetime.now(UTC)).total_seconds()
+        with template.connect() as connection:
+            connection.execute(text(f"alter database {name} set wecom.clock_offset = '{offset} seconds'"))
+            connection.execute(
+                text("select pg_terminate_backend(pid) from pg_stat_activity where datname = :name"), {"name": name}
+            )
+        simulator.set_clock(moment.timestamp())
+
+    return set_clock
 
 
 @pytest.fixture

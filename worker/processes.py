@@ -1,9 +1,17 @@
-"""Starts and stops Celery processes of this project, for `wecom up`, the demo, and tests."""
+"""Starts and stops Celery processes of this project, for `wecom up`, the demo, and tests.
+
+Such a process must not outlive whoever started it, however that ended. So it runs through this module
+(`python -m worker.processes worker ...`), which watches standard input: a pipe that nobody writes to, and that the
+operating system closes when the process at its other end is gone. This works wherever there are pipes.
+"""
 
 import os
 import signal
 import subprocess
 import sys
+import threading
+import time
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import IO
@@ -15,20 +23,27 @@ BEAT = ("beat",)
 
 
 class CeleryProcess:
-    """One `celery -A worker ...` in a session of its own, so that Ctrl-C reaches only whoever started it."""
+    """One `celery -A worker ...` in a session of its own, so that Ctrl-C reaches only whoever started it.
+
+    It stops by itself if this process dies.
+    """
 
     def __init__(
         self, arguments: tuple[str, ...], environment: Mapping[str, str], log: Path | IO[bytes] | None = None
     ) -> None:
-        self._log = log.open("ab") if isinstance(log, Path) else log
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "celery", "-A", "worker", "--quiet", *arguments],
-            env={**os.environ, **environment},
-            stdin=subprocess.DEVNULL,
-            stdout=self._log,
-            stderr=subprocess.STDOUT if self._log is not None else None,
-            start_new_session=True,
-        )
+        output = log.open("ab") if isinstance(log, Path) else log
+        try:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "worker.processes", *arguments],
+                env={**os.environ, **environment},
+                stdin=subprocess.PIPE,
+                stdout=output,
+                stderr=subprocess.STDOUT if output is not None else None,
+                start_new_session=True,
+            )
+        finally:
+            if output is not None:
+                output.close()  # the process has its own copy
 
     @property
     def pid(self) -> int:
@@ -48,14 +63,41 @@ class CeleryProcess:
         """Stop it and return its exit status; it is killed if it does not stop in time."""
         self.terminate()
         try:
-            return self._process.wait(seconds)
+            return self._ended(seconds)
         except subprocess.TimeoutExpired:
             return self.kill()
-        finally:
-            if self._log is not None:
-                self._log.close()
 
     def kill(self) -> int:
         """Kill it without warning, as a crash would, and return its exit status."""
         self._process.kill()
-        return self._process.wait()
+        return self._ended()
+
+    def _ended(self, seconds: float | None = None) -> int:
+        status = self._process.wait(seconds)
+        assert self._process.stdin is not None  # noqa: S101 - it was asked for when the process was started
+        self._process.stdin.close()
+        return status
+
+
+def run_attached(arguments: list[str]) -> None:
+    """Be `celery -A worker ...` until it is stopped or the process that started this one is gone."""
+    threading.Thread(target=_stop_when_abandoned, name="wecom-attached", daemon=True).start()
+    # The embedded servers and containers are run by root as a matter of course; nothing here unpickles.
+    warnings.filterwarnings("ignore", message="You're running the worker with superuser privileges")
+    sys.argv = ["celery", "-A", "worker", "--quiet", *arguments]
+    from celery.__main__ import main  # noqa: PLC0415 - it patches the library for gevent, so it must come late
+
+    main()
+
+
+def _stop_when_abandoned() -> None:
+    """Wait for the end of standard input, then stop as TERM would, and at last in any case."""
+    while os.read(sys.stdin.fileno(), 1):
+        pass
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(STOP_SECONDS)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+if __name__ == "__main__":
+    run_attached(sys.argv[1:])

@@ -204,7 +204,7 @@ def message_uuid(value: UUID | str) -> UUID:
     """
     try:
         return value if isinstance(value, UUID) else UUID(value)
-    except (ValueError, AttributeError):
+    except (ValueError, TypeError, AttributeError):
         raise UnknownMessage(
             f"{value!r} is no message id; ids look like 019a9f3e-6c1b-7c3a-9d52-0b5f3c1e2a77"
         ) from None

@@ -16,7 +16,7 @@ from queue import Empty, SimpleQueue
 from sqlalchemy.exc import OperationalError
 
 from worker.delivery.office import Office
-from worker.delivery.outcome import UNREACHABLE_PARK_SECONDS, Outcome, PauseSender, decide, next_parking
+from worker.delivery.outcome import UNREACHABLE_PARK_SECONDS, PauseSender, decide, next_parking
 from worker.delivery.settlement import settlement
 from worker.ledger import ClaimedMessage, Settlement
 from worker.messages.sender import Sender
@@ -88,13 +88,15 @@ class Chunk:
 
     def __init__(self, office: Office, sender: Sender, channel: Channel, clock: Clock, last_start: float) -> None:
         self.halted = threading.Event()
+        self._halted_by: Answer | None = None
         self._office = office
         self._sender = sender
         self._channel = channel
         self._clock = clock
         self._last_start = last_start
-        self._unreachable = 0
+        self._counting = threading.Lock()
         self._reached = 0
+        self._unreachable = 0
 
     def send(self, claimed: Sequence[ClaimedMessage]) -> Iterator[list[Answered]]:
         """Send all messages at once, as far as there are connections; yield the answers as they come in."""
@@ -109,11 +111,13 @@ class Chunk:
 
     def settle(self, batch: Sequence[Answered]) -> None:
         """Store what became of each message, and stop the sender where an answer says so."""
-        settlements = [self._judge(one.message, one.answer) for one in batch if one.answer is not None]
-        unsent = [one.message for one in batch if one.answer is None]
+        if self._halted_by is not None:
+            stop_sender(self._office, self._sender, self._halted_by)
+            self._halted_by = None
+        settlements = [self._settlement(one.message, one.answer) for one in batch if one.answer is not None]
         if settlements:
             self._store(settlements)
-        self._office.ledger.deliveries.release(self._sender.name, unsent)
+        self._office.ledger.deliveries.release(self._sender.name, [one.message for one in batch if one.answer is None])
 
     def _attempt(self, message: ClaimedMessage, arrivals: SimpleQueue[Answered]) -> None:
         """Send one message, unless it is too late or the sender must stop; always leaves something in `arrivals`."""
@@ -127,30 +131,30 @@ class Chunk:
         except Exception:
             log.exception("sending %s failed in our own code", message.id)
             answer = Answer(Category.UNCERTAIN, reason="a fault in wecom-worker; its log has the details")
+        self._halt_if_pointless(answer)
         arrivals.put(Answered(message, answer))
 
-    def _judge(self, message: ClaimedMessage, answer: Answer) -> Settlement:
-        outcome = decide(answer, message.retries, (message.id.int & 0xFFFF) / 0x10000)
-        self._halt_if_pointless(answer, outcome)
+    def _halt_if_pointless(self, answer: Answer) -> None:
+        """Keep the rest of the chunk from failing the same way."""
+        with self._counting:
+            if answer.category is Category.UNREACHABLE:
+                self._unreachable += 1
+            else:
+                self._reached += 1
+            hopeless = self._unreachable >= HOPELESS and self._unreachable > self._reached
+            if (hopeless or isinstance(decide(answer), PauseSender)) and not self.halted.is_set():
+                self._halted_by = answer
+                self.halted.set()
+
+    def _settlement(self, message: ClaimedMessage, answer: Answer) -> Settlement:
         return settlement(
             message,
             answer,
-            outcome,
+            decide(answer, message.retries, (message.id.int & 0xFFFF) / 0x10000),
             now=self._clock.now(),
             lease_seconds=self._office.settings.lease_seconds,
             quiet=self._office.quiet,
         )
-
-    def _halt_if_pointless(self, answer: Answer, outcome: Outcome) -> None:
-        """Keep the rest of the chunk from failing the same way."""
-        if answer.category is Category.UNREACHABLE:
-            self._unreachable += 1
-        else:
-            self._reached += 1
-        hopeless = self._unreachable >= HOPELESS and self._unreachable > self._reached
-        if (hopeless or isinstance(outcome, PauseSender)) and not self.halted.is_set():
-            self.halted.set()
-            stop_sender(self._office, self._sender, answer)
 
     def _store(self, settlements: Sequence[Settlement]) -> None:
         """Settle, waiting for Postgres to come back as long as the lease allows."""
@@ -173,7 +177,7 @@ class Chunk:
 def stop_sender(office: Office, sender: Sender, answer: Answer) -> None:
     """Park or pause a sender because of an answer; its messages wait."""
     reason = f"{answer.errcode}: {answer.reason}" if answer.errcode else answer.reason
-    outcome = decide(answer, 0, 0)
+    outcome = decide(answer)
     if isinstance(outcome, PauseSender) and outcome.seconds is None:
         log.error("%s is paused: %s; its messages wait for `wecom senders resume %s`", sender.name, reason, sender.name)
         office.ledger.senders.pause(sender.name, reason)

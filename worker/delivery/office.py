@@ -6,6 +6,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 from redis import Redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from worker.delivery.accept import AcceptanceRules
 from worker.delivery.bell import Bell, Publish
@@ -79,9 +81,17 @@ def open_office(settings: Settings, publish: Publish) -> Office:
 
 
 def open_redis(redis_url: str) -> Redis:
-    """Prepare a pool of connections to Redis; none is opened yet."""
+    """Prepare a pool of connections to Redis; none is opened yet.
+
+    A broken connection is replaced once, at once: by default redis-py waits through several tries, and a producer
+    would wait with it.
+    """
     return Redis.from_url(
-        redis_url, socket_timeout=REDIS_SECONDS, socket_connect_timeout=REDIS_SECONDS, health_check_interval=25
+        redis_url,
+        socket_timeout=REDIS_SECONDS,
+        socket_connect_timeout=REDIS_SECONDS,
+        health_check_interval=25,
+        retry=Retry(NoBackoff(), retries=1),
     )
 
 

@@ -61,7 +61,7 @@ class Unknown:
 Outcome = Sent | Retry | Reject | PauseSender | Unknown
 
 
-def decide(answer: Answer, retries: int, share: float) -> Outcome:
+def decide(answer: Answer, retries: int = 0, share: float = 0) -> Outcome:
     """Judge one answer.
 
     Args:

@@ -45,7 +45,7 @@ def _recall(channel: Channel, recall: ClaimedRecall) -> Answer:
 
 def _judge(recall: ClaimedRecall, answer: Answer) -> RecallSettlement:
     reason = f"{answer.errcode}: {answer.reason}" if answer.errcode else answer.reason
-    match decide(answer, 0, 0):
+    match decide(answer):
         case Sent():
             return RecallSettlement(recall.id, recall.attempt, State.RECALLED)
         case Reject():
@@ -56,6 +56,6 @@ def _judge(recall: ClaimedRecall, answer: Answer) -> RecallSettlement:
 
 def _stop_sender_if_told(office: Office, sender: Sender, answers: Sequence[Answer]) -> None:
     for answer in answers:
-        if isinstance(decide(answer, 0, 0), PauseSender):
+        if isinstance(decide(answer), PauseSender):
             stop_sender(office, sender, answer)
             return

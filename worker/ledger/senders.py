@@ -73,6 +73,18 @@ class Senders:
             park_seconds=0,
         )
 
+    def reencrypt(self) -> int:
+        """Encrypt all credentials anew with the first key, and return of how many senders.
+
+        Raises:
+            SecretKeyError: none of the keys fits a sender, which the text names; those before it are done.
+        """
+        names = self.names()
+        for name in names:
+            while not self._reencrypted(name):
+                pass  # somebody replaced the credentials meanwhile, perhaps still with an older key
+        return len(names)
+
     def names(self) -> list[str]:
         """Return all names, sorted."""
         with self._engine.connect() as connection:
@@ -170,6 +182,18 @@ class Senders:
                 name, list(connection.scalars(select(SenderRow.name).order_by(SenderRow.name).limit(20)))
             )
         return row
+
+    def _reencrypted(self, name: str) -> bool:
+        with self._engine.begin() as connection:
+            stored = connection.scalar(select(SenderRow.credentials).where(SenderRow.name == name))
+            if stored is None:
+                return True
+            try:
+                anew = self._keys.encrypt(self._keys.decrypt(stored))
+            except SecretKeyError as error:
+                raise SecretKeyError(f"{name}: {error}") from None
+            unchanged = (SenderRow.name == name) & (SenderRow.credentials == stored)
+            return connection.execute(update(SenderRow).where(unchanged).values(credentials=anew)).rowcount == 1
 
     def _change(self, name: str, **values: Any) -> None:  # noqa: ANN401 - column values
         with self._engine.begin() as connection:

@@ -19,10 +19,10 @@ def content_from_body(body: Mapping[str, Any]) -> Content:
     Raises:
         InvalidMessage: the type or a field of it is unknown, missing or outside its limits.
     """
-    kind = TYPES.get(body.get("msgtype", ""))
+    msgtype = body.get("msgtype")
+    kind = TYPES.get(msgtype) if isinstance(msgtype, str) else None
     if kind is None:
-        known = ", ".join(TYPES)
-        raise InvalidMessage(f"msgtype: {body.get('msgtype')!r} is not known; use one of: {known}")
+        raise InvalidMessage(f"msgtype: {msgtype!r} is not known; use one of: {', '.join(TYPES)}")
     return kind.from_body(dict(body))
 
 

@@ -1,0 +1,148 @@
+"""What a producer may ask for, and what the ledger holds afterwards."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from sqlalchemy import text
+
+from worker import (
+    IdempotencyConflict,
+    InvalidMessage,
+    Producer,
+    SendRequest,
+    State,
+    Text,
+    UnknownMessage,
+    UnknownSender,
+)
+from worker.ledger import Ledger, LedgerError
+
+HELLO = Text(content="hello")
+TOMORROW = datetime.now(UTC) + timedelta(days=1)
+
+
+def test_a_message_is_a_row_before_anybody_is_told(producer: Producer) -> None:
+    status = producer.status(producer.send("hr", HELLO, users=["zhangsan"], parties=[2], tags=[7]))
+    assert status.state is State.SCHEDULED
+    assert (status.recipients.users, status.recipients.parties, status.recipients.tags) == (
+        ("zhangsan",),
+        ("2",),
+        ("7",),
+    )
+    assert status.send_at == status.requested_at
+
+
+def test_a_message_for_later_waits_until_then(producer: Producer) -> None:
+    status = producer.status(producer.send("hr", HELLO, users=["zhangsan"], at=TOMORROW))
+    assert status.requested_at == TOMORROW
+
+
+def test_an_audience_of_2500_becomes_three_messages_found_through_the_first(producer: Producer) -> None:
+    first = producer.status(producer.send("hr", HELLO, users=[f"u{n}" for n in range(2500)]))
+    others = [producer.status(part) for part in first.parts]
+    assert [len(one.recipients.users) for one in (first, *others)] == [1000, 1000, 500]
+    assert others[0].parts == (first.id, others[1].id)
+
+
+def test_an_unknown_sender_is_refused_with_the_known_ones(producer: Producer) -> None:
+    with pytest.raises(UnknownSender, match="no sender named 'payroll'; known senders: hr"):
+        producer.send("payroll", HELLO, users=["zhangsan"])
+
+
+@pytest.mark.parametrize(
+    ("asked", "complaint"),
+    [
+        ({"at": datetime(2031, 1, 1)}, "at: 2031-01-01T00:00:00 has no time zone"),  # noqa: DTZ001
+        ({"at": datetime(2001, 1, 1, tzinfo=UTC)}, "has passed"),
+        ({"expires": datetime(2031, 1, 1)}, "expires: 2031-01-01T00:00:00 has no time zone"),  # noqa: DTZ001
+        ({"expires": datetime(2001, 1, 1, tzinfo=UTC)}, "not after the time of sending"),
+        ({"at": TOMORROW, "expires": TOMORROW}, "not after the time of sending"),
+        ({"users": []}, "nobody is named"),
+        ({"users": ["@all"]}, "everyone=True"),
+        ({"idempotency_key": ""}, "1 to 255 characters"),
+        ({"idempotency_key": "k" * 256}, "1 to 255 characters"),
+    ],
+)
+def test_what_cannot_be_sent_is_refused_and_leaves_nothing_behind(
+    producer: Producer, ledger: Ledger, asked: dict[str, object], complaint: str
+) -> None:
+    with pytest.raises(InvalidMessage) as caught:
+        producer.send("hr", HELLO, **({"users": ["zhangsan"]} | asked))  # type: ignore[arg-type]
+    assert complaint in str(caught.value)
+    assert ledger.history.counts("hr") == {}
+
+
+def test_of_many_messages_all_are_stored_or_none(producer: Producer, ledger: Ledger) -> None:
+    requests = [SendRequest("hr", HELLO, users=[f"u{n}"]) for n in range(1500)] + [SendRequest("hr", HELLO)]
+    with pytest.raises(InvalidMessage):
+        producer.send_many(requests)
+    assert ledger.history.counts("hr") == {}
+
+    assert len(set(producer.send_many(requests[:-1]))) == 1500
+    assert ledger.history.counts("hr") == {State.SCHEDULED: 1500}
+
+
+def test_the_same_key_and_message_are_stored_once(producer: Producer, ledger: Ledger) -> None:
+    first, second = (producer.send("hr", HELLO, users=["zhangsan"], idempotency_key="payday") for _ in range(2))
+    assert first == second
+    assert ledger.history.counts("hr") == {State.SCHEDULED: 1}
+
+
+@pytest.mark.parametrize(
+    "other", [{"message": Text(content="other")}, {"users": ["lisi"]}], ids=["other content", "other recipients"]
+)
+def test_the_same_key_for_another_message_is_a_conflict(
+    producer: Producer, ledger: Ledger, other: dict[str, object]
+) -> None:
+    asked: dict[str, object] = {"message": HELLO, "users": ["zhangsan"]}
+    producer.send("hr", **asked, idempotency_key="payday")  # type: ignore[arg-type]
+    with pytest.raises(IdempotencyConflict, match="used for another message"):
+        producer.send("hr", **(asked | other), idempotency_key="payday")  # type: ignore[arg-type]
+    assert ledger.history.counts("hr") == {State.SCHEDULED: 1}
+
+
+def test_a_key_can_be_used_again_once_it_has_expired(producer: Producer, ledger: Ledger) -> None:
+    producer.send("hr", HELLO, users=["zhangsan"], idempotency_key="payday")
+    with ledger.engine.begin() as connection:
+        connection.execute(text("update wecom.idempotency_keys set expires_at = now()"))
+    producer.send("hr", Text(content="next month"), users=["zhangsan"], idempotency_key="payday")
+    assert ledger.history.counts("hr") == {State.SCHEDULED: 2}
+
+
+def test_two_messages_that_say_the_same_are_two_requests(producer: Producer) -> None:
+    bodies = [producer.status(producer.send("hr", HELLO, users=["zhangsan"])).body for _ in range(5)]
+    intervals = {body["duplicate_check_interval"] for body in bodies}
+    assert len(intervals) > 1, "WeCom would take them for repetitions of one message"
+    assert all(600 <= interval < 1200 for interval in intervals)
+
+
+def test_a_message_in_the_callers_transaction_goes_with_it(producer: Producer, ledger: Ledger) -> None:
+    with ledger.engine.connect() as connection:
+        producer.send("hr", HELLO, users=["zhangsan"], connection=connection)
+        connection.rollback()
+        assert ledger.history.counts("hr") == {}
+        producer.send("hr", HELLO, users=["zhangsan"], connection=connection)
+        connection.commit()
+    assert ledger.history.counts("hr") == {State.SCHEDULED: 1}
+
+
+@pytest.mark.parametrize("asked", ["nonsense", "", None, "01a1f85b-87ae-723f-8650-d5ce96ae60a0"])
+def test_an_unknown_message_is_a_clear_error(producer: Producer, asked: str) -> None:
+    with pytest.raises(UnknownMessage, match="message"):
+        producer.status(asked)
+    with pytest.raises(UnknownMessage, match="message"):
+        producer.recall(asked)
+
+
+def test_a_database_that_is_down_is_a_clear_error_without_its_address() -> None:
+    producer = Producer(
+        database_url="postgresql+psycopg://someone:pass-word@127.0.0.1:1/wecom", redis_url="redis://127.0.0.1:1"
+    )
+    with pytest.raises(LedgerError, match="Postgres cannot be reached") as caught:
+        producer.send("hr", HELLO, users=["zhangsan"])
+    assert "pass-word" not in str(caught.value)
+
+
+def test_a_database_url_that_cannot_be_read_is_a_clear_error() -> None:
+    with pytest.raises(LedgerError, match="WECOM_DATABASE_URL cannot be read"):
+        Producer(database_url="nonsense", redis_url="redis://127.0.0.1:1").send("hr", HELLO, users=["zhangsan"])

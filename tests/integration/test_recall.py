@@ -1,0 +1,170 @@
+"""Taking messages back, whatever state they are in."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
+
+import pytest
+from sqlalchemy import text
+
+from worker import Producer, State, Text
+from worker.delivery.deliver import deliver
+from worker.delivery.office import Office
+from worker.delivery.recall import carry_out_recalls
+from worker.ledger import Ledger
+from worker.simulator.control import SimulatorControl
+
+
+@pytest.fixture
+def message_id(producer: Producer) -> UUID:
+    """A message for `zhangsan`, stored but not sent."""
+    return producer.send("hr", Text(content="the wrong salary"), users=["zhangsan"])
+
+
+def send(office: Office) -> None:
+    deliver(office, "hr", lambda: None)
+
+
+def make_due(ledger: Ledger) -> None:
+    with ledger.engine.begin() as connection:
+        connection.execute(text("update wecom.messages set send_at = now(), lease_until = null"))
+
+
+def test_an_unsent_message_is_cancelled_at_once_and_never_sent(
+    office: Office, producer: Producer, message_id: UUID, simulator: SimulatorControl
+) -> None:
+    assert [status.state for status in producer.recall(message_id)] == [State.CANCELLED]
+    send(office)
+    assert simulator.served() == {}
+
+
+def test_a_sent_message_is_recalled_by_a_worker(
+    office: Office, producer: Producer, message_id: UUID, simulator: SimulatorControl
+) -> None:
+    send(office)
+    assert [status.state for status in producer.recall(message_id)] == [State.RECALLING]
+    assert carry_out_recalls(office, "hr") == 1
+    status = producer.status(message_id)
+    assert status.state is State.RECALLED
+    assert status.recalled_at is not None
+    assert simulator.deliveries()[0].recalled_at is not None
+
+
+def test_all_parts_of_a_large_audience_are_recalled_through_the_first(
+    office: Office, producer: Producer, simulator: SimulatorControl
+) -> None:
+    first = producer.send("hr", Text(content="oops"), users=[f"u{n}" for n in range(2500)])
+    send(office)
+    assert [status.state for status in producer.recall(first)] == [State.RECALLING] * 3
+    carry_out_recalls(office, "hr")
+    assert simulator.counters().recalled == 3
+    assert simulator.served(include_recalled=False) == {}
+
+
+def test_recalling_twice_recalls_once(
+    office: Office, producer: Producer, message_id: UUID, simulator: SimulatorControl
+) -> None:
+    send(office)
+    for _ in range(2):
+        producer.recall(message_id)
+        carry_out_recalls(office, "hr")
+    assert producer.recall(message_id)[0].state is State.RECALLED
+    assert simulator.counters().calls["recall"] == 1
+
+
+def test_a_recall_that_meets_a_message_on_its_way_is_carried_out_when_the_answer_is_in(
+    office: Office,
+    ledger: Ledger,
+    producer: Producer,
+    message_id: UUID,
+    simulator: SimulatorControl,
+    eventually: Callable[..., None],
+) -> None:
+    simulator.add_fault("latency", endpoint="send", seconds=0.7)
+    delivering = office.senders_at_work.submit(send, office)
+    eventually(lambda: producer.status(message_id).state is State.SENDING)
+    assert [status.state for status in producer.recall(message_id)] == [State.SENDING]
+    delivering.result()
+    assert producer.status(message_id).state is State.RECALLING
+    carry_out_recalls(office, "hr")
+    assert simulator.served(include_recalled=False) == {}
+    assert ledger.history.counts("hr") == {State.RECALLED: 1}
+
+
+def test_a_recall_of_a_message_on_its_way_that_was_not_sent_cancels_it(
+    ledger: Ledger, producer: Producer, message_id: UUID
+) -> None:
+    claimed = ledger.deliveries.claim("hr", 1, 60, None)
+    producer.recall(message_id)
+    ledger.deliveries.release("hr", claimed)
+    assert producer.status(message_id).state is State.CANCELLED
+
+
+def test_a_message_of_unknown_fate_is_sent_again_to_learn_its_msgid_and_then_recalled(
+    office: Office, ledger: Ledger, producer: Producer, message_id: UUID, simulator: SimulatorControl
+) -> None:
+    simulator.add_fault("hang_after", endpoint="send", times=1)
+    send(office)
+    assert [status.state for status in producer.recall(message_id)] == [State.SCHEDULED]
+    make_due(ledger)
+    send(office)
+    carry_out_recalls(office, "hr")
+    assert producer.status(message_id).state is State.RECALLED
+    assert len(simulator.served()) == 1
+    assert simulator.served(include_recalled=False) == {}
+
+
+def test_a_message_older_than_a_day_stays_sent_and_says_why(
+    office: Office,
+    ledger: Ledger,
+    producer: Producer,
+    message_id: UUID,
+    simulator: SimulatorControl,
+    set_clock: Callable[[datetime], None],
+) -> None:
+    send(office)
+    set_clock(datetime.now(UTC) + timedelta(hours=24, minutes=1))
+    statuses = producer.recall(message_id)
+    assert [status.state for status in statuses] == [State.SENT]
+    assert "24 hours" in str(statuses[0].recall_error)
+    assert simulator.counters().calls.get("recall", 0) == 0
+    assert ledger.due.recalling_senders() == []
+
+
+def test_a_recall_wecom_refuses_leaves_the_message_sent_with_the_reason(
+    office: Office, producer: Producer, message_id: UUID, simulator: SimulatorControl
+) -> None:
+    send(office)
+    producer.recall(message_id)
+    simulator.add_fault("errcode", endpoint="recall", errcode=42052, times=1)
+    carry_out_recalls(office, "hr")
+    status = producer.status(message_id)
+    assert status.state is State.SENT
+    assert str(status.recall_error).startswith("42052")
+    assert producer.recall(message_id)[0].state is State.RECALLING, "one may try again"
+
+
+@pytest.mark.parametrize("fault", ["hang_before", "reset_after", "cut"])
+def test_a_recall_without_an_answer_is_tried_again(
+    office: Office, ledger: Ledger, producer: Producer, message_id: UUID, simulator: SimulatorControl, fault: str
+) -> None:
+    send(office)
+    producer.recall(message_id)
+    simulator.add_fault(fault, endpoint="recall", times=1)
+    carry_out_recalls(office, "hr")
+    assert producer.status(message_id).state is State.RECALLING
+    assert carry_out_recalls(office, "hr") == 0, "not before a few seconds have passed"
+    make_due(ledger)
+    carry_out_recalls(office, "hr")
+    assert producer.status(message_id).state is State.RECALLED
+
+
+def test_a_recall_under_a_paused_sender_waits(
+    office: Office, ledger: Ledger, producer: Producer, message_id: UUID
+) -> None:
+    send(office)
+    producer.recall(message_id)
+    ledger.senders.pause("hr", "by hand")
+    assert carry_out_recalls(office, "hr") == 0
+    ledger.senders.resume("hr")
+    assert carry_out_recalls(office, "hr") == 1
