@@ -1,7 +1,7 @@
 """How Alembic reaches the ledger: on the connection `wecom migrate` hands over, or with the project's settings."""
 
 from alembic import context
-from sqlalchemy import Connection
+from sqlalchemy import Connection, create_engine, text
 
 from worker.ledger.schema import SCHEMA, Base
 
@@ -26,10 +26,12 @@ def main() -> None:
     if given is not None:
         run(given)
         return
-    from worker.ledger.connection import open_engine
     from worker.servers import open_servers
 
-    with open_engine(open_servers().database_url).begin() as connection:
+    # A user called like the schema would make it the default one, and Alembic would not see its tables.
+    engine = create_engine(open_servers().database_url, connect_args={"options": "-c search_path=public"})
+    with engine.begin() as connection:
+        connection.execute(text(f"create schema if not exists {SCHEMA}"))
         run(connection)
 
 

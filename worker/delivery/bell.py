@@ -23,14 +23,19 @@ WORKING_MILLISECONDS = 10_000
 SILENT_SECONDS = 5
 """How long nobody rings after a broker failed to answer, so that a producer does not wait for it at every send."""
 
-# A sender has a few slots, one for each chunk that may be in work at once. Rung and working slots are not rung.
+# A sender has a few slots, one for each chunk that may be in work at once. A bell nobody has answered yet is as good
+# as a new one; a slot at work is not rung.
 _RING = """
-local rung = {}
+local rung, waiting = {}, 0
 for slot = 0, tonumber(ARGV[2]) - 1 do
-  if #rung >= tonumber(ARGV[1]) then break end
+  if waiting >= tonumber(ARGV[1]) then break end
   local bell = KEYS[1] .. ':' .. slot
-  if redis.call('exists', bell .. ':working') == 0 and redis.call('set', bell, '', 'NX', 'PX', ARGV[3]) then
+  if redis.call('exists', bell) == 1 then
+    waiting = waiting + 1
+  elseif redis.call('exists', bell .. ':working') == 0 then
+    redis.call('set', bell, '', 'PX', ARGV[3])
     rung[#rung + 1] = slot
+    waiting = waiting + 1
   end
 end
 return rung
@@ -61,7 +66,7 @@ class Bell:
         self._stop_working = redis.register_script(_STOP_WORKING)
 
     def ring(self, sender: str, times: int = 1) -> None:
-        """Ring for a sender, at most as often as chunks of it may be in work at once; never fails."""
+        """Have so many bells ring for a sender, at most one for each chunk that may be in work at once; never fails."""
         if time.monotonic() < self._silent_until:
             return
         try:

@@ -1,13 +1,15 @@
 """How the ledger is reached, and whether its tables are those this release knows."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
+from psycopg.errors import InsufficientPrivilege
 from sqlalchemy import Connection, Engine, create_engine, text
-from sqlalchemy.exc import ArgumentError, OperationalError
+from sqlalchemy.exc import ArgumentError, OperationalError, ProgrammingError
 
 from worker.ledger.schema import SCHEMA
 
@@ -44,20 +46,39 @@ def open_engine(database_url: str, connections: int = 8) -> Engine:
         ) from None
 
 
-def migrate(engine: Engine, revision: str = "head") -> None:
-    """Bring the tables to a revision; safe when several processes do it at once.
+def migrate(engine: Engine) -> None:
+    """Bring the tables up to date; safe when several processes do it at once.
 
     Raises:
-        LedgerError: the database cannot be reached or the user may not create the schema.
+        LedgerError: the database cannot be reached, or its user may not make tables.
     """
-    with engine.begin() as connection:
-        connection.execute(text("select pg_advisory_xact_lock(:number)"), {"number": MIGRATION_LOCK})
-        connection.execute(text(f"create schema if not exists {SCHEMA}"))
-        config = _config(connection)
-        if revision == "head" or revision > (_current(connection) or ""):
-            command.upgrade(config, revision)
-        else:
-            command.downgrade(config, revision)
+    _run(engine, lambda config: command.upgrade(config, "head"))
+
+
+def downgrade(engine: Engine, revision: str) -> None:
+    """Take the tables back to an older revision, or to `base`: none at all, and no message either.
+
+    Raises:
+        LedgerError: the database cannot be reached, or its user may not change tables.
+    """
+    _run(engine, lambda config: command.downgrade(config, revision))
+
+
+def _run(engine: Engine, change: Callable[[Config], None]) -> None:
+    """Change the tables under a lock, in one transaction."""
+    try:
+        with engine.begin() as connection:
+            connection.execute(text("select pg_advisory_xact_lock(:number)"), {"number": MIGRATION_LOCK})
+            connection.execute(text(f"create schema if not exists {SCHEMA}"))
+            change(_config(connection))
+    except OperationalError as error:
+        raise LedgerError(unreachable(error)) from None
+    except ProgrammingError as error:
+        if not isinstance(error.orig, InsufficientPrivilege):
+            raise
+        raise LedgerError(
+            f"the database user may not make tables ({error.orig}); run `wecom migrate` once as the database's owner"
+        ) from None
 
 
 def require_migrated(engine: Engine) -> None:

@@ -33,6 +33,17 @@ _SECRET = re.compile(
 )
 
 
+class _WithoutSecrets(logging.Filter):
+    """Takes secrets out of what urllib3 logs at DEBUG: whole addresses, with their queries."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        record.msg, record.args = redacted(record.getMessage()), ()
+        return True
+
+
+logging.getLogger("urllib3.connectionpool").addFilter(_WithoutSecrets())
+
+
 @dataclass(frozen=True, slots=True)
 class Reply:
     """What came back from one call: the answer, and the payload of calls that fetch something."""
