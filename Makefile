@@ -37,10 +37,13 @@ check: $(INSTALLED) ## format, lint, types, import rules
 bench: $(INSTALLED) ## speed and memory, side by side, in one run
 	@$(BIN)/python -m benchmarks
 
-lock: ## pin what is installed anew (requirements.lock)
+LOCK = $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-annotate --no-header --python-version 3.11
+
+lock: ## pin what is installed anew, here (requirements.lock) and in the image
 	@test -x $(BIN)/uv || { $(PYTHON) -m venv $(VENV) && $(BIN)/python -m pip install --quiet uv; }
-	@$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-annotate --no-header \
-		--python-version 3.11 --all-extras --group dev --output-file requirements.lock pyproject.toml
+	@$(LOCK) --all-extras --group dev --output-file requirements.lock pyproject.toml
+	@$(LOCK) --constraint requirements.lock --output-file requirements-production.lock pyproject.toml
+	@$(LOCK) --constraint requirements.lock --group build --output-file requirements-build.lock
 
 clean: ## remove what was installed, built and stored here (asks nothing; data in .wecom/ goes too)
 	@rm -rf $(VENV) .wecom dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

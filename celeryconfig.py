@@ -11,12 +11,13 @@ from worker.settings import settings
 broker_url = open_servers().broker_url
 broker_connection_retry_on_startup = True  # a worker that starts before Redis waits for it
 broker_transport_options = {
-    "visibility_timeout": 300,  # longer than any task; what a killed worker had reserved comes back after it
+    # longer than any task, which is a turn of chunks within their leases; a killed worker's bells come back after it
+    "visibility_timeout": 240 + settings().lease_seconds,
     "unacked_restore_interval": 1,  # look every second for what came back; the default of 10 x 10 s is 100 s
     "unacked_restore_throttle": 1,
     "socket_timeout": 10,  # without it a half-open connection hangs the worker for good
     "socket_connect_timeout": 5,
-    "socket_keepalive": True,
+    "socket_keepalive": True,  # a dead peer is noticed between two health checks
     "health_check_interval": 25,
     "retry_on_timeout": True,
 }
@@ -47,9 +48,9 @@ worker_pool = "threads"  # the time goes into waiting for WeCom; stops cleanly; 
 worker_concurrency = 8  # deliveries at once; the connections to WeCom are WECOM_CONNECTIONS, shared by all of them
 worker_prefetch_multiplier = 1  # reserve no bell that another worker could answer now
 worker_hijack_root_logger = False  # worker/logs.py sets the format and keeps secrets out
-worker_send_task_events = False
-worker_redirect_stdouts = False
-enable_utc = True
+worker_send_task_events = False  # nobody listens, and arguments would leak into monitors
+worker_redirect_stdouts = False  # what prints means to print
+enable_utc = True  # the times in the ledger have zones; Celery's own are never shown
 timezone = "UTC"
 
 beat_scheduler = "celery.beat:Scheduler"  # in memory: these two may run twice or late, so nothing is kept
@@ -65,4 +66,4 @@ beat_schedule = {
         "options": {"expires": 10 * settings().reap_seconds},
     },
 }
-beat_max_loop_interval = 1
+beat_max_loop_interval = 1  # seconds; by default beat may sleep for minutes after a broker came back

@@ -4,9 +4,7 @@ Connections of this process post different messages to a simulator in a process 
 for its answer before it sends again. What counts is the CPU time the simulator itself says it used.
 """
 
-import argparse
 import asyncio
-import time
 from itertools import count
 
 import orjson
@@ -14,6 +12,9 @@ import requests
 
 from worker.simulator.control import SimulatorControl
 from worker.simulator.process import running_simulator
+
+SENDS = 100_000
+CONNECTIONS = 64
 
 
 class Sender(asyncio.Protocol):
@@ -77,23 +78,13 @@ async def send_all(base_url: str, token: str, sends: int, connections: int) -> N
         await done.wait()
 
 
-def main() -> None:
-    """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--sends", type=int, default=100_000)
-    parser.add_argument("--connections", type=int, default=64)
-    options = parser.parse_args()
+def measure() -> dict[str, float]:
+    """Return the simulator's CPU time for one send in microseconds, and how many it carries in a CPU second."""
     with running_simulator() as control:
         token = token_of(control)
-        cpu_before, began = control.counters().cpu_seconds, time.perf_counter()
-        asyncio.run(send_all(control.base_url, token, options.sends, options.connections))
-        seconds = time.perf_counter() - began
+        before = control.counters().cpu_seconds
+        asyncio.run(send_all(control.base_url, token, SENDS, CONNECTIONS))
         counters = control.counters()
-    cpu = counters.cpu_seconds - cpu_before
-    assert counters.deliveries == options.sends
-    print(f"{options.sends} sends over {options.connections} connections in {seconds:.1f} s")
-    print(f"simulator: {cpu / options.sends * 1e6:.0f} us of CPU a send, {options.sends / cpu:.0f} sends a CPU second")
-
-
-if __name__ == "__main__":
-    main()
+    assert counters.deliveries == SENDS
+    cpu = (counters.cpu_seconds - before) / SENDS
+    return {"cpu_per_send_us": cpu * 1e6, "sends_per_cpu_second": 1 / cpu}

@@ -6,11 +6,12 @@ secrets (`/run/secrets/wecom_corpsecret`, as Docker mounts them). `docs/settings
 
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr, StringConstraints, ValidationError, field_validator, model_validator
+from pydantic import BeforeValidator, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import SettingsError as UnreadableSource
 
 OFFICIAL_HOST = "https://qyapi.weixin.qq.com"
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
@@ -23,11 +24,20 @@ class SettingsError(ValueError):
     """A setting has a value that cannot be used; the text is one line that names it."""
 
 
+def _in_capitals(value: object) -> object:
+    return value.upper() if isinstance(value, str) else value
+
+
 class Settings(BaseSettings):
     """What can be set; every field `name` is the environment variable `WECOM_NAME`."""
 
     model_config = SettingsConfigDict(
-        env_prefix="WECOM_", env_file=".env", extra="ignore", hide_input_in_errors=True, frozen=True
+        env_prefix="WECOM_",
+        env_file=".env",
+        env_ignore_empty=True,  # compose files and templates of `.env` pass on empty variables
+        extra="ignore",
+        hide_input_in_errors=True,
+        frozen=True,
     )
 
     # Servers
@@ -89,17 +99,19 @@ class Settings(BaseSettings):
     dispatch_seconds: float = Field(1, gt=0, le=60, description="seconds between two looks for due messages")
     reap_seconds: float = Field(10, gt=0, le=600, description="seconds between two looks for expired leases")
     liveness_file: Path | None = Field(
-        None, description="file a worker touches every few seconds while it lives, for health checks"
+        None,
+        description="file that a worker or beat touches every few seconds while it lives; "
+        "`python -m worker.liveness` looks at it",
     )
-    log_level: Annotated[Literal["DEBUG", "INFO", "WARNING", "ERROR"], StringConstraints(to_upper=True)] = Field(
+    log_level: Annotated[Literal["DEBUG", "INFO", "WARNING", "ERROR"], BeforeValidator(_in_capitals)] = Field(
         "INFO", description="how much is logged: DEBUG, INFO, WARNING or ERROR"
     )
 
-    @field_validator("*", mode="before")
+    @model_validator(mode="before")
     @classmethod
-    def _blank_is_unset(cls, value: object) -> object:
-        """Treat `WECOM_X=` as unset: compose files and `.env` templates pass empty values on."""
-        return None if isinstance(value, str) and not value.strip() else value
+    def _blank_is_unset(cls, values: dict[str, Any]) -> dict[str, Any]:
+        """Let the default stand where only blanks were given, as in an empty secret file."""
+        return {name: value for name, value in values.items() if not (isinstance(value, str) and not value.strip())}
 
     @field_validator("api_base_url")
     @classmethod
@@ -123,12 +135,7 @@ class Settings(BaseSettings):
                 f"WECOM_DUPLICATE_CHECK_SECONDS is {self.duplicate_check_seconds}, but must be at least twice "
                 f"WECOM_LEASE_SECONDS ({self.lease_seconds:g}): a message of unknown fate needs time to be sent again"
             )
-        if self.quiet_before + self.quiet_after + self.quiet_spread > HALF_HOUR:
-            raise ValueError("WECOM_QUIET_BEFORE + _AFTER + _SPREAD must leave the half hour some room: at most 1800")
         return self
-
-
-HALF_HOUR = 1800
 
 
 def load_settings(**overrides: object) -> Settings:
@@ -144,6 +151,13 @@ def load_settings(**overrides: object) -> Settings:
     except ValidationError as error:
         faults = (f"{_variable(fault['loc'])}{fault['msg'].removeprefix('Value error, ')}" for fault in error.errors())
         raise SettingsError("; ".join(faults)) from None
+    except UnreadableSource as error:
+        reason = error.__cause__
+        if not isinstance(reason, OSError):
+            raise SettingsError(f"a file of settings cannot be read ({type(reason).__name__})") from None
+        raise SettingsError(
+            f"{reason.filename} cannot be read ({reason.strerror}); the user that runs this process must be able to"
+        ) from None
 
 
 def _variable(location: tuple[int | str, ...]) -> str:

@@ -6,7 +6,7 @@ from typing import Any
 from uuid import UUID
 
 from celery import Task
-from celery.signals import setup_logging, worker_init, worker_shutting_down
+from celery.signals import beat_init, setup_logging, task_postrun, task_prerun, worker_init, worker_shutting_down
 from sqlalchemy.exc import OperationalError
 
 from worker.celery import app
@@ -18,6 +18,7 @@ from worker.delivery.serve import serve
 from worker.embedded import EmbeddedError
 from worker.encryption import SecretKeyError
 from worker.ledger import LedgerError
+from worker.liveness import LifeSign, LivenessError, WorkUnderWay
 from worker.logs import log_to_standard_error
 from worker.messages import InvalidMessage
 from worker.settings import settings
@@ -26,6 +27,9 @@ log = logging.getLogger(__name__)
 
 RETRY_SECONDS = 10
 """How long a request waits for Postgres to come back before it is tried again; long ETAs run twice on Redis."""
+
+under_way = WorkUnderWay()
+"""The tasks this process works on."""
 
 
 @cache
@@ -94,6 +98,32 @@ def _open_office(**_: Any) -> None:  # noqa: ANN401
         office()
     except (LedgerError, SecretKeyError, EmbeddedError) as error:
         raise SystemExit(f"the worker cannot start: {error}") from None
+
+
+@worker_init.connect
+@beat_init.connect
+def _show_life(**_: Any) -> None:  # noqa: ANN401
+    """Show life from the start, not from the first answer of the broker, so that Redis can be away meanwhile."""
+    file = settings().liveness_file
+    if file is None:
+        return
+    # By then the broker has given the bell to another worker and every lease has run out: whatever this process
+    # still holds is no longer its own, and ending it costs nothing.
+    stuck_seconds = app.conf.broker_transport_options["visibility_timeout"] + settings().lease_seconds
+    try:
+        LifeSign(file, under_way, stuck_seconds).start()
+    except LivenessError as error:
+        raise SystemExit(f"the process cannot start: {error}") from None
+
+
+@task_prerun.connect
+def _begin(**_: Any) -> None:  # noqa: ANN401
+    under_way.begin()
+
+
+@task_postrun.connect
+def _end(**_: Any) -> None:  # noqa: ANN401
+    under_way.end()
 
 
 @worker_shutting_down.connect
