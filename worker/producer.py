@@ -147,7 +147,11 @@ class Producer:
     def _connections(self) -> "_Connections":
         servers = open_servers(self._settings)
         ledger = Ledger(open_engine(servers.database_url))
-        require_migrated(ledger.engine)
+        try:
+            require_migrated(ledger.engine)
+        except LedgerError:
+            ledger.engine.dispose()
+            raise
         redis, celery = open_redis(servers.redis_url), _celery(servers.broker_url)
         bell = Bell(
             redis,

@@ -121,6 +121,20 @@ class Settings(BaseSettings):
             return value.rstrip("/")
         raise ValueError("must begin with https://, or be http:// on this machine: secrets travel over it")
 
+    @field_validator("redis_url")
+    @classmethod
+    def _redis_is_named_as_redis_py_reads_it(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is None or value.get_secret_value().startswith(("redis://", "rediss://", "unix://")):
+            return value
+        raise ValueError("must begin with redis://, rediss:// or unix://")
+
+    @field_validator("database_url", "broker_url")
+    @classmethod
+    def _a_server_is_named_by_a_url(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is None or "://" in value.get_secret_value():
+            return value
+        raise ValueError("must be a URL, with :// in it")
+
     @model_validator(mode="after")
     def _values_fit_together(self) -> Self:
         slowest_call = self.connect_timeout + self.read_timeout

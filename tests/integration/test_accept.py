@@ -16,6 +16,7 @@ from worker import (
     UnknownSender,
 )
 from worker.ledger import Ledger, LedgerError
+from worker.settings import SettingsError
 
 HELLO = Text(content="hello")
 TOMORROW = datetime.now(UTC) + timedelta(days=1)
@@ -143,6 +144,25 @@ def test_a_database_that_is_down_is_a_clear_error_without_its_address() -> None:
     assert "pass-word" not in str(caught.value)
 
 
-def test_a_database_url_that_cannot_be_read_is_a_clear_error() -> None:
-    with pytest.raises(LedgerError, match="WECOM_DATABASE_URL cannot be read"):
-        Producer(database_url="nonsense", redis_url="redis://127.0.0.1:1").send("hr", HELLO, users=["zhangsan"])
+@pytest.mark.parametrize("url", ["oracle://me:pass-word@host/x", "postgresql+psycopg://:::pass-word"])
+def test_a_database_url_that_cannot_be_read_is_a_clear_error(url: str) -> None:
+    with pytest.raises(LedgerError, match="WECOM_DATABASE_URL cannot be read") as caught:
+        Producer(database_url=url, redis_url="redis://127.0.0.1:1").send("hr", HELLO, users=["zhangsan"])
+    assert "pass-word" not in str(caught.value)
+
+
+def test_a_database_url_as_other_programs_write_it_is_understood(database_url: str, ledger: Ledger) -> None:
+    assert ledger.history.counts("hr") == {}
+    producer = Producer(
+        database_url=database_url.replace("postgresql+psycopg://", "postgresql://"), redis_url="redis://127.0.0.1:1"
+    )
+    producer.send("hr", HELLO, users=["zhangsan"])
+    producer.close()
+    assert ledger.history.counts("hr") == {State.SCHEDULED: 1}
+
+
+def test_a_server_that_is_not_named_by_a_url_is_a_clear_error() -> None:
+    with pytest.raises(SettingsError, match="WECOM_REDIS_URL: must begin with redis://"):
+        Producer(redis_url="pass-word")
+    with pytest.raises(SettingsError, match="WECOM_DATABASE_URL: must be a URL"):
+        Producer(database_url="pass-word")

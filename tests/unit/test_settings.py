@@ -183,7 +183,7 @@ def test_no_refusal_shows_a_value(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_secrets_are_not_shown_by_the_settings_themselves(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in SECRETS:
-        monkeypatch.setenv(f"WECOM_{name}", "hunter2")
+        monkeypatch.setenv(f"WECOM_{name}", "redis://hunter2")
     assert "hunter2" not in f"{load_settings()!r} {load_settings()}"
 
 

@@ -8,7 +8,7 @@ from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from psycopg.errors import InsufficientPrivilege
-from sqlalchemy import Connection, Engine, create_engine, text
+from sqlalchemy import Connection, Engine, create_engine, make_url, text
 from sqlalchemy.exc import ArgumentError, OperationalError, ProgrammingError
 
 from worker.ledger.schema import SCHEMA
@@ -26,21 +26,25 @@ class LedgerError(Exception):
 def open_engine(database_url: str, connections: int = 8) -> Engine:
     """Prepare a pool of connections; none is opened yet.
 
-    Parameters of statements never appear in errors or logs: they are message texts and credentials.
+    `postgresql://` and `postgres://`, as other programs write it, are read as `postgresql+psycopg://`. Parameters
+    of statements never appear in errors or logs: they are message texts and credentials.
 
     Raises:
         LedgerError: the URL cannot be read.
     """
     try:
+        url = make_url(database_url)
+        if url.drivername in {"postgresql", "postgres"}:
+            url = url.set(drivername="postgresql+psycopg")
         return create_engine(
-            database_url,
+            url,
             pool_size=connections,
             max_overflow=connections,
             pool_pre_ping=True,
             hide_parameters=True,
             connect_args={"connect_timeout": CONNECT_SECONDS, "application_name": "wecom-worker"},
         )
-    except (ArgumentError, ModuleNotFoundError):
+    except (ArgumentError, ValueError, ModuleNotFoundError):
         raise LedgerError(
             "WECOM_DATABASE_URL cannot be read; write it as postgresql+psycopg://user:password@host:5432/database"
         ) from None

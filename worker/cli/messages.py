@@ -1,0 +1,158 @@
+"""`wecom send`, `wecom status` and `wecom recall`."""
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import asdict
+from datetime import UTC, datetime
+
+import click
+
+from worker.cli import story
+from worker.cli.ledger import opened_ledger
+from worker.cli.output import console, json_option, print_facts, print_json
+from worker.cli.times import moment, when
+from worker.ledger import MessageStatus, RecallStatus, State
+from worker.messages import Text
+from worker.producer import Producer
+from worker.settings import settings
+
+LOOK_AGAIN_SECONDS = 0.2
+TAKEN_BACK = frozenset({State.CANCELLED, State.RECALLED})
+UNDER_WAY = frozenset({State.SCHEDULED, State.SENDING, State.RECALLING})
+IN_WORDS = {
+    State.SCHEDULED: "it may have been sent; it is taken back once a worker knows",
+    State.SENDING: "it is being sent just now and is taken back as soon as WeCom has answered",
+    State.SENT: "not taken back",
+    State.RECALLING: "a worker is taking it back",
+    State.RECALLED: "taken back",
+    State.CANCELLED: "cancelled before it was sent",
+    State.EXPIRED: "not taken back: it expired and was never sent",
+    State.FAILED: "not taken back: it failed and was never sent",
+    State.UNCONFIRMED: "not taken back: nobody here knows whether it was sent, and WeCom named no msgid",
+}
+
+
+@click.command
+@click.argument("sender")
+@click.option("--text", required=True, help="What to send, at most 2048 bytes; - reads standard input.")
+@click.option("--user", "users", multiple=True, help="Userid of a member; can be repeated, as the next two.")
+@click.option("--party", "parties", type=click.IntRange(min=0), multiple=True, help="Id of a department.")
+@click.option("--tag", "tags", type=click.IntRange(min=0), multiple=True, help="Id of a tag.")
+@click.option("--everyone", is_flag=True, help="Reach every member the app can see (@all).")
+@click.option("--at", metavar="TIME", callback=moment, help="When, as 2026-11-20T09:00:00+08:00; otherwise now.")
+@click.option("--expires", metavar="TIME", callback=moment, help="When sending has no use any more.")
+@click.option("--urgent", is_flag=True, help="Before everything else, and around minute 0 and 30 too.")
+@click.option("--key", help="Your own name for the message: asking again with it sends nothing.")
+@json_option
+def send(
+    sender: str,
+    *,
+    text: str,
+    users: tuple[str, ...],
+    parties: tuple[int, ...],
+    tags: tuple[int, ...],
+    everyone: bool,
+    at: datetime | None,
+    expires: datetime | None,
+    urgent: bool,
+    key: str | None,
+    as_json: bool,
+) -> None:
+    """Hand over a text message; a worker sends it."""
+    if not (users or parties or tags or everyone):
+        raise click.UsageError("nobody is named; give --user, --party, --tag or --everyone")
+    message = Text(content=sys.stdin.read().removesuffix("\n") if text == "-" else text)
+    with opened_producer() as producer:
+        message_id = producer.send(
+            sender,
+            message,
+            users=users,
+            parties=parties,
+            tags=tags,
+            everyone=everyone,
+            at=at,
+            expires=expires,
+            urgent=urgent,
+            idempotency_key=key,
+        )
+        stored = producer.status(message_id)
+    if as_json:
+        print_json({"ids": [stored.id, *stored.parts]})
+    else:
+        parts = f", in {len(stored.parts) + 1} parts" if stored.parts else ""
+        click.echo(f"Stored as {stored.id}{parts}; due {when(stored.send_at, datetime.now(UTC))}.")
+        click.echo(f"`wecom status {stored.id}` tells what became of it.")
+
+
+@click.command
+@click.argument("message_id", metavar="ID")
+@json_option
+def status(message_id: str, *, as_json: bool) -> None:
+    """Tell what became of a message."""
+    with opened_producer() as producer:
+        found = producer.status(message_id)
+    if as_json:
+        print_json(_as_json(found))
+        return
+    with opened_ledger() as ledger:
+        sender, now = ledger.senders.find(found.sender), ledger.due.now()
+    print_facts(story.facts(found, sender, now))
+    console().print()
+    print_facts(story.events(found, sender, now))
+
+
+@click.command
+@click.argument("message_id", metavar="ID")
+@click.option("--wait", type=click.FloatRange(min=0), help="Wait so many seconds for WeCom's answer.")
+@json_option
+def recall(message_id: str, *, wait: float | None, as_json: bool) -> None:
+    """Take a message back, with all parts of its audience.
+
+    What is not sent yet is cancelled at once; what is sent is recalled by a worker, within the 24 hours WeCom allows.
+    The exit status is 1 if nothing could be taken back, or with --wait if that is not over in time.
+    """
+    with opened_producer() as producer:
+        parts = producer.recall(message_id)
+        if wait is not None:
+            parts = _after_waiting(producer, parts, wait)
+    if as_json:
+        print_json({"parts": [asdict(part) for part in parts]})
+    else:
+        print_facts((str(part.id), _told(part)) for part in parts)
+    states = {part.state for part in parts}
+    taken_back, under_way = states & TAKEN_BACK, states & UNDER_WAY
+    if (wait is not None and under_way) or not (taken_back or under_way):
+        raise click.exceptions.Exit(1)
+
+
+@contextmanager
+def opened_producer() -> Iterator[Producer]:
+    """Open a producer for one command, once the tables and the sender `default` are known to be there."""
+    with opened_ledger():
+        pass
+    with closing(Producer(settings=settings())) as producer:
+        yield producer
+
+
+def _after_waiting(producer: Producer, parts: list[RecallStatus], seconds: float) -> list[RecallStatus]:
+    """Look at the unfinished parts until all are finished or the time is over."""
+    until = time.monotonic() + seconds
+    while any(part.state in UNDER_WAY for part in parts) and time.monotonic() < until:
+        time.sleep(LOOK_AGAIN_SECONDS)
+        parts = [_looked_at_again(producer, part) if part.state in UNDER_WAY else part for part in parts]
+    return parts
+
+
+def _looked_at_again(producer: Producer, part: RecallStatus) -> RecallStatus:
+    found = producer.status(part.id)
+    return RecallStatus(part.id, part.sender, found.state, found.recall_error)
+
+
+def _told(part: RecallStatus) -> str:
+    return f"{IN_WORDS[part.state]}: {part.recall_error}" if part.recall_error else IN_WORDS[part.state]
+
+
+def _as_json(found: MessageStatus) -> dict[str, object]:
+    return asdict(found) | {"priority": found.priority.name.lower()}

@@ -1,0 +1,171 @@
+"""`wecom senders`: who can send."""
+
+import re
+import sys
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+import click
+
+from worker.cli.credentials import read_secret, secret_options
+from worker.cli.ledger import opened_ledger
+from worker.cli.output import json_option, print_facts, print_json, print_table
+from worker.cli.times import when
+from worker.ledger import State
+from worker.messages.sender import Sender
+from worker.providers import CREDENTIAL_NAMES
+
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+SENDING, PARKED, PAUSED = "sending", "parked", "paused"
+
+
+def _valid_name(_context: click.Context, _parameter: click.Parameter, name: str) -> str:
+    if not NAME.fullmatch(name):
+        raise click.BadParameter("a name has 1 to 64 letters, digits, - _ or . and begins with a letter or digit")
+    return name
+
+
+def _not_blank(_context: click.Context, _parameter: click.Parameter, value: str) -> str:
+    if not value.strip():
+        raise click.BadParameter("it is empty")
+    return value.strip()
+
+
+@click.group
+def senders() -> None:
+    """Add and look after the apps that messages are sent through."""
+
+
+@senders.command
+@click.argument("name", callback=_valid_name)
+@click.option("--provider", type=click.Choice(list(CREDENTIAL_NAMES)), default="wecom", show_default=True)
+@click.option("--corpid", required=True, callback=_not_blank, help="The corp's id (企业ID).")
+@click.option("--agentid", type=click.IntRange(min=1), required=True, help="The app's AgentId.")
+@click.option("--account-cap", type=click.IntRange(min=1), help="The corp's account cap, which sets its daily limit.")
+@click.option("--replace", is_flag=True, help="Give these credentials to a sender that exists, and resume it.")
+@secret_options
+def add(
+    name: str,
+    *,
+    provider: str,
+    corpid: str,
+    agentid: int,
+    account_cap: int | None,
+    replace: bool,
+    secret_file: str | None,
+    secret_env: str | None,
+) -> None:
+    """Add a sender; its secret is asked for, or read from a file or a variable of the environment."""
+    if replace and account_cap is not None:
+        raise click.UsageError("--replace changes credentials only; leave --account-cap out")
+    credentials = {"corpid": corpid, "corpsecret": read_secret(secret_file, secret_env)}
+    with opened_ledger(with_keys=True) as ledger:
+        if replace:
+            ledger.senders.replace_credentials(name, agentid, credentials)
+        else:
+            ledger.senders.add(Sender(name, provider, agentid, credentials, account_cap))
+    click.echo(f"{name} has new credentials and sends." if replace else f"{name} is added and can send.")
+    click.echo("`wecom doctor` tells whether WeCom accepts the secret.", err=True)
+
+
+@senders.command("list")
+@json_option
+def list_all(*, as_json: bool) -> None:
+    """List all senders."""
+    with opened_ledger() as ledger:
+        now, found = ledger.due.now(), ledger.senders.all()
+    if as_json:
+        print_json({"senders": [_facts(sender, now) for sender in found]})
+    elif found:
+        rows = [(sender.name, sender.provider, str(sender.agentid or ""), standing(sender, now)) for sender in found]
+        print_table(("NAME", "PROVIDER", "AGENTID", "STATE"), rows)
+    else:
+        click.echo("There are no senders yet; add one with `wecom senders add`.")
+
+
+@senders.command
+@click.argument("name")
+@json_option
+def show(name: str, *, as_json: bool) -> None:
+    """Show a sender and how many of its messages stand where."""
+    with opened_ledger(with_keys=True) as ledger:
+        sender, now = ledger.senders.open(name)
+        counts = ledger.history.counts(name)
+    corpid = sender.credentials.get("corpid")
+    if as_json:
+        messages = {state.value: counts.get(state, 0) for state in State}
+        print_json(_facts(sender, now) | {"corpid": corpid, "messages": messages})
+    else:
+        print_facts(
+            (
+                ("Sender", sender.name),
+                ("Provider", sender.provider),
+                ("Corpid", corpid or ""),
+                ("Agentid", str(sender.agentid or "")),
+                ("Account cap", "not set" if sender.account_cap is None else str(sender.account_cap)),
+                ("State", standing(sender, now)),
+                ("Messages", _counted(counts)),
+            )
+        )
+
+
+@senders.command
+@click.argument("name")
+@click.option("--reason", required=True, callback=_not_blank, help="Why; whoever looks at the sender reads it.")
+def pause(name: str, reason: str) -> None:
+    """Stop a sender until it is resumed; its messages wait."""
+    with opened_ledger() as ledger:
+        ledger.senders.pause(name, reason)
+    click.echo(f"{name} is paused; `wecom senders resume {name}` lets it go on.")
+
+
+@senders.command
+@click.argument("name")
+def resume(name: str) -> None:
+    """Let a paused or parked sender send again; what is due goes out within seconds."""
+    with opened_ledger() as ledger:
+        ledger.senders.resume(name)
+    click.echo(f"{name} sends again.")
+
+
+@senders.command
+@click.argument("name")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+def remove(name: str, *, yes: bool) -> None:
+    """Remove a sender that has no messages, with its credentials."""
+    if not yes and not sys.stdin.isatty():
+        raise click.UsageError("there is no terminal to ask on; say --yes")
+    with opened_ledger() as ledger:
+        ledger.senders.find(name)
+        if not yes and not click.confirm(f"Remove {name} and its credentials?", err=True):
+            raise click.ClickException("nothing was removed")
+        ledger.senders.remove(name)
+    click.echo(f"{name} is removed.")
+
+
+def standing(sender: Sender, now: datetime) -> str:
+    """Say in words whether a sender sends."""
+    if not sender.paused(now):
+        return SENDING
+    if sender.paused_until is None:
+        return f"{PAUSED}: {sender.paused_reason}"
+    return f"{PARKED} until {when(sender.paused_until, now)}: {sender.paused_reason}"
+
+
+def _facts(sender: Sender, now: datetime) -> dict[str, Any]:
+    paused = sender.paused(now)
+    stopped = PAUSED if sender.paused_until is None else PARKED
+    return {
+        "name": sender.name,
+        "provider": sender.provider,
+        "agentid": sender.agentid,
+        "account_cap": sender.account_cap,
+        "state": stopped if paused else SENDING,
+        "reason": sender.paused_reason if paused else None,
+        "until": sender.paused_until if paused else None,
+    }
+
+
+def _counted(counts: Mapping[State, int]) -> str:
+    return ", ".join(f"{counts[state]} {state}" for state in State if state in counts) or "none"

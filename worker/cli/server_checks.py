@@ -1,0 +1,107 @@
+"""What the doctor asks the servers: Postgres, Redis, the broker, and the workers behind it."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+from kombu.exceptions import ChannelError
+from kombu.exceptions import OperationalError as BrokerError
+from redis import Redis, RedisError
+from sqlalchemy import Engine
+from sqlalchemy.exc import OperationalError
+
+from worker.celery import app
+from worker.cli.findings import Finding, fine, note, problem, problem_of
+from worker.ledger import Ledger, LedgerError, require_migrated, unreachable
+
+OLDEST_POSTGRES = (14,)
+OLDEST_REDIS = (6, 2)
+CLOCK_SECONDS = 5
+PATIENCE_SECONDS = 3
+PING_SECONDS = 1.0
+
+
+def postgres(engine: Engine) -> Iterator[Finding]:
+    """See whether Postgres answers, is new enough, has this release's tables, and tells the time."""
+    try:
+        with engine.connect() as connection:
+            release = connection.dialect.server_version_info or ()
+    except OperationalError as error:
+        yield problem_of("Postgres", LedgerError(unreachable(error)))
+        return
+    name = ".".join(map(str, release))
+    if release < OLDEST_POSTGRES:
+        yield problem("Postgres", f"answers, but is {name}", "use 14 or newer")
+    else:
+        yield fine("Postgres", f"{name} answers")
+    try:
+        require_migrated(engine)
+    except LedgerError as error:
+        yield problem_of("Tables", error)
+        return
+    yield fine("Tables", "those of this release")
+    yield _clocks(Ledger(engine))
+
+
+def redis(connection: Redis) -> Iterator[Finding]:
+    """See whether Redis answers, is new enough, and keeps what it is given."""
+    try:
+        facts = connection.info()
+    except RedisError as error:
+        yield problem("Redis", f"does not answer ({error})", "check WECOM_REDIS_URL and that the server runs")
+        return
+    name = str(facts["redis_version"])
+    if tuple(int(part) for part in name.split(".")[:2]) < OLDEST_REDIS:
+        yield problem("Redis", f"answers, but is {name}", "use 6.2 or newer")
+    else:
+        yield fine("Redis", f"{name} answers")
+    policy = facts.get("maxmemory_policy", "unknown")
+    if policy != "noeviction":
+        yield problem(
+            "Redis", f"maxmemory-policy is {policy}, so that a full Redis loses tasks", "set it to noeviction"
+        )
+    if not facts.get("aof_enabled"):
+        yield note(
+            "Redis",
+            "keeps no append-only file: what programs sent through Celery alone is lost if it dies",
+            "set appendonly to yes",
+        )
+
+
+def broker() -> Iterator[Finding]:
+    """See whether the broker answers, what waits there, and who works."""
+    try:
+        with app.connection_for_read() as connection:
+            connection.ensure_connection(max_retries=1, interval_start=0, timeout=PATIENCE_SECONDS)
+            channel = connection.default_channel
+            waiting = {name: _waiting(channel, name) for name in app.amqp.queues}
+            lengths = ", ".join(f"{number} in {name}" for name, number in waiting.items())
+            yield fine("Broker", f"answers; tasks waiting: {lengths}")
+            workers = app.control.ping(timeout=PING_SECONDS, connection=connection)
+    except (BrokerError, RedisError, OSError) as error:
+        yield problem("Broker", f"does not answer ({error})", "check WECOM_BROKER_URL and that the server runs")
+        return
+    names = sorted(name for answer in workers or () for name in answer)
+    if names:
+        yield fine("Workers", f"{len(names)} answered: {', '.join(names)}")
+    else:
+        yield problem("Workers", "no worker answered", "start `wecom up` or `celery -A worker worker`")
+
+
+def _clocks(ledger: Ledger) -> Finding:
+    apart = abs((ledger.due.now() - datetime.now(UTC)).total_seconds())
+    if apart > CLOCK_SECONDS:
+        return problem(
+            "Clocks",
+            f"this machine's and Postgres's are {apart:.0f} s apart",
+            "let both machines keep their time by NTP; due times are judged by Postgres's clock",
+        )
+    return fine("Clocks", "this machine's and Postgres's agree")
+
+
+def _waiting(channel: Any, queue: str) -> int:  # noqa: ANN401 - each transport of kombu has its own
+    """Count the tasks in a queue; one that no worker has opened yet is empty."""
+    try:
+        return int(channel.queue_declare(queue, passive=True).message_count)
+    except ChannelError:
+        return 0
