@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 from pydantic import BeforeValidator, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 from pydantic_settings import SettingsError as UnreadableSource
+from redis import Redis
 
 OFFICIAL_HOST = "https://qyapi.weixin.qq.com"
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
@@ -124,9 +125,15 @@ class Settings(BaseSettings):
     @field_validator("redis_url")
     @classmethod
     def _redis_is_named_as_redis_py_reads_it(cls, value: SecretStr | None) -> SecretStr | None:
-        if value is None or value.get_secret_value().startswith(("redis://", "rediss://", "unix://")):
+        if value is None:
             return value
-        raise ValueError("must begin with redis://, rediss:// or unix://")
+        if not value.get_secret_value().startswith(("redis://", "rediss://", "unix://")):
+            raise ValueError("must begin with redis://, rediss:// or unix://")
+        try:
+            Redis.from_url(value.get_secret_value())
+        except ValueError:
+            raise ValueError("cannot be read; write it as redis://:password@host:6379/0") from None
+        return value
 
     @field_validator("database_url", "broker_url")
     @classmethod

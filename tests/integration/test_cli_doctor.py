@@ -108,9 +108,11 @@ def test_every_server_that_is_away_is_found_at_once_and_no_password_is_shown(
             {"Settings": "WECOM_CORPSECRET and WECOM_AGENTID not set", "Sender hr": "encrypted with another key"},
         ),
         (
-            {"WECOM_SECRET_KEYS": "", "WECOM_REDIS_URL": f"http://:{PASSWORD}@host"},
-            {"Secret keys": "WECOM_SECRET_KEYS is not set", "Redis": "WECOM_REDIS_URL"},
+            {"WECOM_SECRET_KEYS": ""},
+            {"Secret keys": "WECOM_SECRET_KEYS is not set"},
         ),
+        ({"WECOM_REDIS_URL": f"http://:{PASSWORD}@host"}, {"Settings": "WECOM_REDIS_URL"}),
+        ({"WECOM_REDIS_URL": f"redis://:{PASSWORD}@host:door"}, {"Settings": "WECOM_REDIS_URL"}),
         (
             {"WECOM_SECRET_KEYS": "short", "WECOM_DATABASE_URL": f"mysql://wecom:{PASSWORD}@host/wecom"},
             {"Secret keys": "no Fernet key", "Postgres": "WECOM_DATABASE_URL"},
