@@ -7,6 +7,7 @@ operating system closes when the process at its other end is gone. This works wh
 
 import os
 import signal
+import stat
 import subprocess
 import sys
 import threading
@@ -91,12 +92,21 @@ def run_attached(arguments: list[str]) -> None:
 
 
 def _stop_when_abandoned() -> None:
-    """Wait for the end of standard input, then stop as TERM would, and at last in any case."""
+    """Wait for the end of standard input, then stop as after TERM, and in the end in any case."""
     while os.read(sys.stdin.fileno(), 1):
         pass
+    _write_to_nobody()
     os.kill(os.getpid(), signal.SIGTERM)
     time.sleep(STOP_SECONDS)
     os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _write_to_nobody() -> None:
+    """Let output that went to the process that is gone go nowhere: writing to a broken pipe would spoil the stop."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for output in (1, 2):
+        if stat.S_ISFIFO(os.fstat(output).st_mode):
+            os.dup2(nowhere, output)
 
 
 if __name__ == "__main__":

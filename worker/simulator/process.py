@@ -28,7 +28,8 @@ def running_simulator(*, port: int = 0, **settings: bool | float | str) -> Itera
         RuntimeError: it did not come up.
     """
     command = [sys.executable, "-m", "worker.simulator", "--port", str(port), "--announce-json", "--until-stdin-closes"]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+    # In a session of its own: Ctrl-C is for whoever started it, who first lets the calls under way finish.
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True) as process:
         try:
             with SimulatorControl(_announced_address(process)) as control:
                 if settings:

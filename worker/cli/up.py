@@ -1,0 +1,303 @@
+"""`wecom up`: servers, workers and beat in one terminal, with a local WeCom if asked for."""
+
+import os
+import shutil
+import signal
+import socket
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, field
+from itertools import cycle
+from pathlib import Path
+from types import FrameType
+
+import click
+import requests
+
+from worker.delivery.default_sender import DEFAULT, ensure_default_sender
+from worker.delivery.office import open_redis
+from worker.embedded import EmbeddedServers
+from worker.encryption import load_key_ring
+from worker.ledger import Ledger, migrate, open_engine
+from worker.processes import BEAT, WORKER, CeleryProcess
+from worker.servers import Servers, broker_form
+from worker.settings import Settings, load_settings
+from worker.simulator.apps import NEWCOMER
+from worker.simulator.control import SimulatorControl
+from worker.simulator.process import running_simulator
+
+COLOURS = ("cyan", "magenta", "green", "yellow", "blue")
+LAST_WORDS = 10
+LOOK_SECONDS = 0.2
+SIMULATOR_LOOK_SECONDS = 2.0
+NAMED_SERVERS = ("WECOM_DATABASE_URL", "WECOM_REDIS_URL", "WECOM_BROKER_URL")
+
+
+class Stopped(click.ClickException):
+    """A process has ended that should run; the others were stopped in order."""
+
+
+@dataclass
+class Crew:
+    """The workers and beat, and what they say."""
+
+    processes: dict[str, CeleryProcess] = field(default_factory=dict)
+    last_words: dict[str, deque[str]] = field(default_factory=dict)
+    _readers: list[threading.Thread] = field(default_factory=list)
+    _colours: Iterator[str] = field(default_factory=lambda: cycle(COLOURS))
+
+    def start(self, name: str, arguments: tuple[str, ...], environment: Mapping[str, str]) -> None:
+        """Start a process and print its log, each line with its name before it."""
+        reading, writing = os.pipe()
+        self.last_words[name] = deque(maxlen=LAST_WORDS)
+        self.processes[name] = CeleryProcess(arguments, environment, os.fdopen(writing, "wb"))
+        prefix = click.style(f"{name:9}| ", fg=next(self._colours))
+        reader = threading.Thread(target=self._read, args=(name, prefix, reading), name=f"log-{name}", daemon=True)
+        reader.start()
+        self._readers.append(reader)
+
+    def stop(self) -> None:
+        """Ask all to stop at once and wait for each; calls under way finish, claimed messages go back."""
+        if not self.processes:
+            return
+        for process in reversed(self.processes.values()):
+            process.terminate()
+        for process in self.processes.values():
+            process.stop()
+        for reader in self._readers:
+            reader.join(timeout=5)
+        tell("workers and beat have stopped; what they had claimed and not sent waits in the ledger")
+
+    def kill(self) -> None:
+        """Kill all of them; their claims are reopened when the leases end."""
+        for process in self.processes.values():
+            with suppress(ProcessLookupError):
+                os.kill(process.pid, signal.SIGKILL)
+
+    def require_alive(self) -> None:
+        """Check that every process still runs.
+
+        Raises:
+            Stopped: one has ended; its last log lines are part of the message.
+        """
+        for name, process in self.processes.items():
+            if not process.running():
+                last = "\n".join(f"  {line}" for line in self.last_words[name])
+                raise Stopped(f"{name} has ended unexpectedly (status {process.stop()}); its last words:\n{last}")
+
+    def _read(self, name: str, prefix: str, reading: int) -> None:
+        with os.fdopen(reading, encoding="utf-8", errors="replace") as log:
+            for line in log:
+                if not line.strip():
+                    continue
+                self.last_words[name].append(line.rstrip())
+                # Where nobody reads our output any more, the process must still be able to write its log.
+                with suppress(OSError, ValueError):
+                    click.echo(prefix + line.rstrip())
+
+
+@click.command()
+@click.option("--simulator", "with_simulator", is_flag=True, help="Also run a local WeCom, and send everything to it.")
+@click.option(
+    "--simulator-port", type=click.IntRange(0, 65535), default=0, show_default="any free one", help="Where it listens."
+)
+@click.option("--workers", type=click.IntRange(1, 64), default=1, show_default=True, help="How many worker processes.")
+def up(*, with_simulator: bool, simulator_port: int, workers: int) -> None:
+    """Run servers, workers and beat in this terminal, until Ctrl-C.
+
+    Postgres and Redis are those that WECOM_DATABASE_URL and WECOM_REDIS_URL name, or real ones started in WECOM_HOME.
+    With --simulator there is a local WeCom too, and a sender `default` that is ready to use.
+    """
+    crew = Crew()
+    with suppress(KeyboardInterrupt), _stopping_in_order(crew), ExitStack() as exits:
+        settings = load_settings()
+        servers = exits.enter_context(_servers(settings))
+        control = exits.enter_context(_simulator(simulator_port)) if with_simulator else None
+        environment = _pointed_at(control, settings) if control else {}
+        senders = _prepare(servers, settings, environment)
+        exits.callback(crew.stop)
+        for number in range(1, workers + 1):
+            crew.start(f"worker-{number}", (*WORKER, "-n", f"worker-{number}-{os.getpid()}@%h"), environment)
+        crew.start("beat", BEAT, environment | _without_ticking(settings))
+        _introduce(settings, control, workers, senders)
+        _watch(crew, control)
+
+
+def _without_ticking(settings: Settings) -> dict[str, str]:
+    """Keep beat from telling every second that it rings; whoever asks for DEBUG gets it all."""
+    return {"WECOM_LOG_LEVEL": "WARNING"} if settings.log_level == "INFO" else {}
+
+
+def tell(sentence: str) -> None:
+    """Print one line of our own."""
+    with suppress(OSError):
+        click.echo(click.style(f"{'up':9}| ", bold=True) + sentence)
+
+
+@contextmanager
+def _stopping_in_order(crew: Crew) -> Iterator[None]:
+    """Let the first Ctrl-C (or TERM, or a closed terminal) stop everything in order, and a second one kill."""
+    asked = False
+
+    def stop(_number: int, _frame: FrameType | None) -> None:
+        nonlocal asked
+        if asked:
+            crew.kill()
+            return
+        asked = True
+        tell("stopping: calls under way finish; Ctrl-C again kills")
+        raise KeyboardInterrupt
+
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = {number: signal.signal(number, stop) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def _servers(settings: Settings) -> Iterator[Servers]:
+    """Start or join the embedded servers for what is not named, and let go of them at the end."""
+    database_url = settings.database_url.get_secret_value() if settings.database_url else None
+    redis_url = settings.redis_url.get_secret_value() if settings.redis_url else None
+    if database_url is not None and redis_url is not None:
+        yield Servers(database_url, redis_url, broker_form(redis_url))
+        return
+    with EmbeddedServers(settings.home.absolute()) as embedded:
+        redis_url = redis_url or embedded.redis_url
+        try:
+            yield Servers(database_url or embedded.database_url, redis_url, broker_form(redis_url))
+        finally:
+            tell("Postgres and Redis stop now, unless another program uses them")
+
+
+@contextmanager
+def _simulator(port: int) -> Iterator[SimulatorControl]:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError as error:
+            raise click.ClickException(
+                f"the local WeCom cannot listen on port {port} ({error.strerror}); name another with --simulator-port"
+            ) from None
+    try:
+        with running_simulator(port=port) as control:
+            yield control
+    finally:
+        tell("the local WeCom has stopped")
+
+
+def _pointed_at(control: SimulatorControl, settings: Settings) -> dict[str, str]:
+    """Return the settings that send everything to the local WeCom, which gets to know the user's own app if any."""
+    own = {"WECOM_CORPID": settings.corpid, "WECOM_CORPSECRET": settings.corpsecret, "WECOM_AGENTID": settings.agentid}
+    missing = [name for name, value in own.items() if value is None]
+    if 0 < len(missing) < len(own):
+        raise click.ClickException(f"{' and '.join(missing)} not set: set all of {', '.join(own)}, or none of them")
+    app = NEWCOMER
+    environment = {"WECOM_API_BASE_URL": control.base_url, "WECOM_PROXY": ""}
+    if settings.corpid and settings.corpsecret and settings.agentid is not None:
+        control.add_app(settings.corpid, settings.corpsecret.get_secret_value(), settings.agentid)
+        return environment
+    return environment | {
+        "WECOM_CORPID": app.corpid,
+        "WECOM_CORPSECRET": app.secret,
+        "WECOM_AGENTID": str(app.agentid),
+    }
+
+
+def _prepare(servers: Servers, settings: Settings, environment: Mapping[str, str]) -> Sequence[str]:
+    """Bring the ledger up to this release, make the sender `default`, and return the senders' names.
+
+    Raises:
+        LedgerError, SecretKeyError, RedisError: the servers cannot be used; the text says why.
+    """
+    key_ring = load_key_ring(settings)
+    with open_redis(servers.redis_url) as redis:
+        redis.ping()
+    ledger = Ledger(open_engine(servers.database_url), key_ring)
+    try:
+        migrate(ledger.engine)
+        changed = {name.removeprefix("WECOM_").lower(): value for name, value in environment.items()}
+        chosen = load_settings(**changed)
+        if environment:
+            _refuse_real_senders(ledger, chosen)
+        ensure_default_sender(ledger, chosen)
+        names = ledger.senders.names()
+        for name in names[:1]:
+            ledger.senders.open(name)  # here a wrong key is one line; a worker would find it at the first message
+        return names
+    finally:
+        ledger.engine.dispose()
+
+
+def _refuse_real_senders(ledger: Ledger, chosen: Settings) -> None:
+    """Keep the local WeCom away from a ledger of real senders: it would take, or pause, what they have to send."""
+    for sender in ledger.senders.all():
+        stored, _ = ledger.senders.open(sender.name)
+        secret = chosen.corpsecret.get_secret_value() if chosen.corpsecret else None
+        same_app = (stored.credentials.get("corpsecret"), stored.agentid) == (secret, chosen.agentid)
+        if stored.credentials.get("corpid") != chosen.corpid or (stored.name == DEFAULT and not same_app):
+            raise click.ClickException(
+                f"the ledger holds the sender {stored.name} with other credentials than the local WeCom's; "
+                "run without --simulator, or name another directory: WECOM_HOME=.wecom-simulator wecom up --simulator"
+            )
+
+
+def _introduce(settings: Settings, control: SimulatorControl | None, workers: int, senders: Sequence[str]) -> None:
+    """Say what runs and what to do next."""
+    where = "named servers" if settings.database_url and settings.redis_url else f"servers in {settings.home}"
+    tell(
+        f"running: {where}, {workers} worker{'s' if workers > 1 else ''}, beat" + (", a local WeCom" if control else "")
+    )
+    wecom, surroundings = _command(), "in this directory"
+    if os.environ.get("WECOM_HOME"):
+        wecom = f"WECOM_HOME={os.environ['WECOM_HOME']} {wecom}"
+    if same := [name for name in NAMED_SERVERS if os.environ.get(name)]:
+        surroundings += f" and with the same {', '.join(same)}"
+    if senders:
+        sender = DEFAULT if DEFAULT in senders else senders[0]
+        tell(f"send from a second terminal, {surroundings}:")
+        tell(f"    {wecom} send {sender} --text 'Hello 你好' --user zhangsan")
+        tell(f"    {wecom} status <the id it prints>")
+        tell("what is not urgent waits from 60 s before to 120 s after each minute 0 and 30")
+    else:
+        tell(f"no sender yet: `{wecom} senders add --help`, or set WECOM_CORPID, WECOM_CORPSECRET, WECOM_AGENTID")
+    if control:
+        tell(f"what the local WeCom was sent: {control.base_url}/simulator/deliveries")
+    tell("Ctrl-C stops everything in order")
+
+
+def _command() -> str:
+    """Return how this program is called from where we are."""
+    script = Path(sys.executable).with_name("wecom")
+    if (found := shutil.which("wecom")) and Path(found).samefile(script):
+        return "wecom"
+    if not script.exists():
+        return f"{sys.executable} -m worker.cli"
+    here = Path.cwd()
+    return str(script.relative_to(here) if script.is_relative_to(here) else script)
+
+
+def _watch(crew: Crew, control: SimulatorControl | None) -> None:
+    """Wait until somebody stops us.
+
+    Raises:
+        Stopped: a process has ended by itself.
+    """
+    looked_at = time.monotonic()
+    while True:
+        crew.require_alive()
+        if control is not None and time.monotonic() - looked_at > SIMULATOR_LOOK_SECONDS:
+            looked_at = time.monotonic()
+            try:
+                control.now()
+            except requests.RequestException:
+                raise Stopped("the local WeCom has ended unexpectedly") from None
+        time.sleep(LOOK_SECONDS)
