@@ -12,36 +12,117 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from worker.delivery.accept import IdempotencyConflict, SendRequest
-    from worker.ledger import LedgerError, MessageStatus, RecallStatus, State, UnknownSender
-    from worker.messages import InvalidMessage, Text
-    from worker.producer import Producer, UnknownMessage
+    from worker.delivery.accept import (
+        IdempotencyConflict,
+    )
+    from worker.delivery.requests import (
+        SendRequest,
+    )
+    from worker.ledger import (
+        LedgerError,
+        MessageStatus,
+        RecallStatus,
+        State,
+        UnknownSender,
+    )
+    from worker.messages import (
+        ButtonInteraction,
+        CardUpdate,
+        ContentItem,
+        File,
+        Image,
+        InvalidMessage,
+        Markdown,
+        MediaFile,
+        MiniProgramNotice,
+        MpNews,
+        MpNewsArticle,
+        MultipleInteraction,
+        News,
+        NewsArticle,
+        NewsNotice,
+        Text,
+        TextCard,
+        TextNotice,
+        Video,
+        Voice,
+        VoteInteraction,
+    )
+    from worker.producer import (
+        Producer,
+        UnknownMessage,
+    )
 
-_HOMES = {
-    "IdempotencyConflict": "worker.delivery.accept",
-    "InvalidMessage": "worker.messages",
-    "LedgerError": "worker.ledger",
-    "MessageStatus": "worker.ledger",
-    "Producer": "worker.producer",
-    "RecallStatus": "worker.ledger",
-    "SendRequest": "worker.delivery.accept",
-    "State": "worker.ledger",
-    "Text": "worker.messages",
-    "UnknownMessage": "worker.producer",
-    "UnknownSender": "worker.ledger",
+_NAMES = {
+    "worker.delivery.accept": ("IdempotencyConflict",),
+    "worker.delivery.requests": ("SendRequest",),
+    "worker.ledger": (
+        "LedgerError",
+        "MessageStatus",
+        "RecallStatus",
+        "State",
+        "UnknownSender",
+    ),
+    "worker.messages": (
+        "ButtonInteraction",
+        "CardUpdate",
+        "ContentItem",
+        "File",
+        "Image",
+        "InvalidMessage",
+        "Markdown",
+        "MediaFile",
+        "MiniProgramNotice",
+        "MpNews",
+        "MpNewsArticle",
+        "MultipleInteraction",
+        "News",
+        "NewsArticle",
+        "NewsNotice",
+        "Text",
+        "TextCard",
+        "TextNotice",
+        "Video",
+        "Voice",
+        "VoteInteraction",
+    ),
+    "worker.producer": (
+        "Producer",
+        "UnknownMessage",
+    ),
 }
+_HOMES = {name: home for home, names in _NAMES.items() for name in names}
 __all__ = [
+    "ButtonInteraction",
+    "CardUpdate",
+    "ContentItem",
+    "File",
     "IdempotencyConflict",
+    "Image",
     "InvalidMessage",
     "LedgerError",
+    "Markdown",
+    "MediaFile",
     "MessageStatus",
+    "MiniProgramNotice",
+    "MpNews",
+    "MpNewsArticle",
+    "MultipleInteraction",
+    "News",
+    "NewsArticle",
+    "NewsNotice",
     "Producer",
     "RecallStatus",
     "SendRequest",
     "State",
     "Text",
+    "TextCard",
+    "TextNotice",
     "UnknownMessage",
     "UnknownSender",
+    "Video",
+    "Voice",
+    "VoteInteraction",
 ]
 
 

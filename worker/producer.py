@@ -1,11 +1,10 @@
 """What Django, Flask and plain Python programs call."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
-from itertools import islice
 from uuid import UUID
 
 from celery import Celery
@@ -13,9 +12,11 @@ from redis import Redis
 from sqlalchemy import Connection
 from sqlalchemy.exc import OperationalError
 
-from worker.delivery.accept import SendRequest, accept
+from worker.delivery.accept import AcceptanceRules, CheckedRequest, accept, check
 from worker.delivery.bell import Bell
+from worker.delivery.card_update import request_update
 from worker.delivery.office import REDIS_SECONDS, acceptance_rules, open_redis
+from worker.delivery.requests import SendRequest
 from worker.ledger import (
     Ledger,
     LedgerError,
@@ -25,7 +26,7 @@ from worker.ledger import (
     require_migrated,
     unreachable,
 )
-from worker.messages import Content
+from worker.messages import CardUpdate, Content
 from worker.servers import open_servers
 from worker.settings import Settings, load_settings
 
@@ -90,12 +91,15 @@ class Producer:
         Raises:
             InvalidMessage, IdempotencyConflict, UnknownSender, LedgerError: as for `send`.
         """
-        if connection is not None:
-            ids, _ = self._accept(requests, connection)
-            return ids
-        with self._ledger_errors(), self._ledger.engine.begin() as own:
-            ids, senders = self._accept(requests, own)
-        for sender in senders:
+        # Files are read, perhaps downloaded, before a transaction is open.
+        rules = acceptance_rules(self._settings)
+        checked = [check(request, rules) for request in requests]
+        with self._ledger_errors():
+            if connection is not None:
+                return self._accept(checked, connection, rules)
+            with self._ledger.engine.begin() as own:
+                ids = self._accept(checked, own, rules)
+        for sender in {one.request.sender for one in checked}:
             self._bell.ring(sender)
         return ids
 
@@ -126,6 +130,23 @@ class Producer:
             raise UnknownMessage(f"no message has the id {message_id}; `wecom send` and Producer.send return it")
         self._bell.ring(statuses[0].sender)
         return statuses
+
+    def update_card(self, message_id: UUID | str, update: CardUpdate, *, connection: Connection | None = None) -> None:
+        """Change a card that was sent, once: a worker does it, and `status(...).card_updates` tells what became of it.
+
+        Raises:
+            InvalidMessage: the card cannot be updated, or was updated before.
+            UnknownMessage: no message has this id.
+        """
+        with self._ledger_errors():
+            if connection is not None:
+                sender = request_update(connection, message_uuid(message_id), update)
+            else:
+                with self._ledger.engine.begin() as own:
+                    sender = request_update(own, message_uuid(message_id), update)
+        if sender is None:
+            raise UnknownMessage(f"no message has the id {message_id}; `wecom send` and Producer.send return it")
+        self._bell.ring(sender)
 
     def close(self) -> None:
         """Close the connections; they are opened again if the producer is used again."""
@@ -163,15 +184,11 @@ class Producer:
         )
         return _Connections(ledger, redis, celery, bell)
 
-    def _accept(self, requests: Iterable[SendRequest], connection: Connection) -> tuple[list[UUID], set[str]]:
-        """Store requests as they come, a bounded number in memory at once."""
+    def _accept(self, checked: Sequence[CheckedRequest], connection: Connection, rules: AcceptanceRules) -> list[UUID]:
         ids: list[UUID] = []
-        senders: set[str] = set()
-        remaining = iter(requests)
-        while some := list(islice(remaining, ROWS_AT_ONCE)):
-            ids += accept(self._ledger, connection, some, acceptance_rules(self._settings))
-            senders.update(request.sender for request in some)
-        return ids, senders
+        for begin in range(0, len(checked), ROWS_AT_ONCE):
+            ids += accept(self._ledger, connection, checked[begin : begin + ROWS_AT_ONCE], rules)
+        return ids
 
     @contextmanager
     def _ledger_errors(self) -> Iterator[None]:

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
 from pydantic import BeforeValidator, Field, SecretStr, ValidationError, field_validator, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from pydantic_settings import SettingsError as UnreadableSource
 from redis import Redis
 
@@ -18,7 +18,9 @@ OFFICIAL_HOST = "https://qyapi.weixin.qq.com"
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 SECRETS_DIRECTORY = Path("/run/secrets")
 LEAST_LEASE_MARGIN = 5
-"""Seconds a lease must outlast the slowest possible call by."""
+"""Seconds a lease must outlast the slowest possible call by; a new access token may be fetched meanwhile."""
+LEAST_CHECK_MARGIN = 60
+"""Seconds the duplicate check must outlast two leases by."""
 
 
 class SettingsError(ValueError):
@@ -27,6 +29,10 @@ class SettingsError(ValueError):
 
 def _in_capitals(value: object) -> object:
     return value.upper() if isinstance(value, str) else value
+
+
+def _by_commas(value: object) -> object:
+    return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
 
 
 class Settings(BaseSettings):
@@ -69,12 +75,12 @@ class Settings(BaseSettings):
     api_base_url: str = Field(
         OFFICIAL_HOST, description="where the API is; another host must be https or on this machine"
     )
-    proxy: str | None = Field(
+    proxy: SecretStr | None = Field(
         None, description="HTTP proxy for calls to WeCom; the usual proxy variables of the environment are ignored"
     )
     connect_timeout: float = Field(5, gt=0, le=60, description="seconds to wait for a connection to WeCom")
     read_timeout: float = Field(15, gt=0, le=120, description="seconds to wait for WeCom's answer")
-    connections: int = Field(64, ge=1, le=1000, description="connections to WeCom of one worker process")
+    connections: int = Field(128, ge=1, le=1000, description="connections to WeCom of one worker process")
 
     # Delivery
     chunk: int = Field(200, ge=1, le=5000, description="messages claimed at once")
@@ -86,6 +92,9 @@ class Settings(BaseSettings):
         le=7200,
         description="seconds in which WeCom suppresses a repetition of a message, at least; "
         "only within them is a message of unknown fate sent again",
+    )
+    media_hosts: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_by_commas)] = Field(
+        (), description="hosts, separated by commas, from which files named by https address are fetched"
     )
     idempotency_seconds: int = Field(604800, ge=60, description="seconds an idempotency key is remembered")
 
@@ -118,6 +127,12 @@ class Settings(BaseSettings):
     @classmethod
     def _secrets_travel_encrypted(cls, value: str) -> str:
         address = urlsplit(value)
+        try:
+            usable = bool(address.hostname) and address.port != 0 and not address.query and address.username is None
+        except ValueError:
+            usable = False
+        if not usable:
+            raise ValueError("is no address of a host; write it as https://qyapi.weixin.qq.com")
         if address.scheme == "https" or (address.scheme == "http" and address.hostname in LOOPBACK):
             return value.rstrip("/")
         raise ValueError("must begin with https://, or be http:// on this machine: secrets travel over it")
@@ -151,10 +166,12 @@ class Settings(BaseSettings):
                 f"{slowest_call + LEAST_LEASE_MARGIN:g}: one call may take {slowest_call:g} s "
                 "(WECOM_CONNECT_TIMEOUT + WECOM_READ_TIMEOUT)"
             )
-        if self.duplicate_check_seconds < 2 * self.lease_seconds:
+        least_check = 2 * self.lease_seconds + LEAST_CHECK_MARGIN
+        if self.duplicate_check_seconds < least_check:
             raise ValueError(
-                f"WECOM_DUPLICATE_CHECK_SECONDS is {self.duplicate_check_seconds}, but must be at least twice "
-                f"WECOM_LEASE_SECONDS ({self.lease_seconds:g}): a message of unknown fate needs time to be sent again"
+                f"WECOM_DUPLICATE_CHECK_SECONDS is {self.duplicate_check_seconds}, but must be at least "
+                f"{least_check:g}, twice WECOM_LEASE_SECONDS and {LEAST_CHECK_MARGIN}: a message of unknown fate needs "
+                "time to be sent again"
             )
         return self
 

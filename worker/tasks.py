@@ -7,17 +7,17 @@ from uuid import UUID
 
 from celery import Task
 from celery.signals import beat_init, setup_logging, task_postrun, task_prerun, worker_init, worker_shutting_down
-from sqlalchemy.exc import OperationalError
 
 from worker.celery import app
-from worker.delivery.accept import SendRequest, accept
+from worker.delivery.accept import accept, check
 from worker.delivery.dispatch import dispatch
 from worker.delivery.office import Office, open_office
 from worker.delivery.reap import reap
+from worker.delivery.requests import SendRequest
 from worker.delivery.serve import serve
 from worker.embedded import EmbeddedError
 from worker.encryption import SecretKeyError
-from worker.ledger import LedgerError
+from worker.ledger import PASSING_FAULTS, LedgerError
 from worker.liveness import LifeSign, LivenessError, WorkUnderWay
 from worker.logs import log_to_standard_error
 from worker.messages import InvalidMessage
@@ -40,17 +40,18 @@ def office() -> Office:
 
 @app.task(name="wecom.send", bind=True)
 def send(task: Task[Any, Any], /, **arguments: Any) -> None:  # noqa: ANN401 - judged by SendRequest
-    """Accept a message from a program that knows only Celery; see `docs/celery.md` for the arguments."""
+    """Accept a message from a program that knows only Celery; its arguments are those of `SendRequest.from_json`."""
     # A broker may hand over the same task twice; its id then stands for the same message.
-    arguments.setdefault("idempotency_key", f"celery:{task.request.id}")
+    arguments["idempotency_key"] = arguments.get("idempotency_key") or f"celery:{task.request.id}"
     try:
-        request = SendRequest.from_json(**arguments)
+        request = SendRequest.from_json(**arguments, late_is_now=True)
+        checked = check(request, office().acceptance)
         with office().ledger.engine.begin() as connection:
-            accept(office().ledger, connection, [request], office().acceptance)
+            accept(office().ledger, connection, [checked], office().acceptance)
     except (InvalidMessage, LedgerError, TypeError) as error:
         log.error("wecom.send %s is refused: %s", task.request.id, error)  # noqa: TRY400 - the sender's fault, not ours
         return
-    except OperationalError as error:
+    except PASSING_FAULTS as error:
         raise task.retry(countdown=RETRY_SECONDS, max_retries=None, exc=error) from None
     office().bell.ring(request.sender)
 
@@ -63,7 +64,7 @@ def recall(task: Task[Any, Any], message_id: str) -> None:
     except ValueError:
         log.error("wecom.recall %s is refused: %r is no message id", task.request.id, message_id)  # noqa: TRY400
         return
-    except OperationalError as error:
+    except PASSING_FAULTS as error:
         raise task.retry(countdown=RETRY_SECONDS, max_retries=None, exc=error) from None
     for sender in {status.sender for status in statuses}:
         office().bell.ring(sender)

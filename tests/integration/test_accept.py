@@ -1,6 +1,9 @@
 """What a producer may ask for, and what the ledger holds afterwards."""
 
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
+from uuid import UUID
 
 import pytest
 from sqlalchemy import text
@@ -114,7 +117,7 @@ def test_two_messages_that_say_the_same_are_two_requests(producer: Producer) -> 
     bodies = [producer.status(producer.send("hr", HELLO, users=["zhangsan"])).body for _ in range(5)]
     intervals = {body["duplicate_check_interval"] for body in bodies}
     assert len(intervals) > 1, "WeCom would take them for repetitions of one message"
-    assert all(600 <= interval < 1200 for interval in intervals)
+    assert all(600 <= interval < 3600 for interval in intervals)
 
 
 def test_a_message_in_the_callers_transaction_goes_with_it(producer: Producer, ledger: Ledger) -> None:
@@ -166,3 +169,45 @@ def test_a_server_that_is_not_named_by_a_url_is_a_clear_error() -> None:
         Producer(redis_url="pass-word")
     with pytest.raises(SettingsError, match="WECOM_DATABASE_URL: must be a URL"):
         Producer(database_url="pass-word")
+
+
+def test_asking_again_is_answered_even_when_the_time_asked_for_has_passed(
+    producer: Producer, ledger: Ledger, set_clock: Callable[[datetime], None]
+) -> None:
+    first = producer.send("hr", HELLO, users=["zhangsan"], at=TOMORROW, idempotency_key="payday")
+    set_clock(TOMORROW + timedelta(hours=1))
+    assert producer.send("hr", HELLO, users=["zhangsan"], at=TOMORROW, idempotency_key="payday") == first
+    assert ledger.history.counts("hr") == {State.SCHEDULED: 1}
+
+
+def test_producers_with_the_same_keys_in_another_order_do_not_block_each_other(
+    producer: Producer, ledger: Ledger
+) -> None:
+    keys = [f"key-{n}" for n in range(60)]
+
+    def send(order: list[str]) -> list[UUID]:
+        return producer.send_many(SendRequest("hr", HELLO, users=[key], idempotency_key=key) for key in order)
+
+    with ThreadPoolExecutor(2) as pool:
+        forwards, backwards = pool.submit(send, keys), pool.submit(send, keys[::-1])
+        assert forwards.result() == backwards.result()[::-1]
+    assert ledger.history.counts("hr") == {State.SCHEDULED: 60}
+
+
+@pytest.mark.parametrize("key", ["with\0nul", "with \ud800 surrogate"])
+def test_a_key_that_cannot_be_stored_is_refused(producer: Producer, key: str) -> None:
+    with pytest.raises(InvalidMessage, match="idempotency_key"):
+        producer.send("hr", HELLO, users=["zhangsan"], idempotency_key=key)
+
+
+def test_a_sender_whose_name_cannot_be_one_is_unknown(producer: Producer) -> None:
+    with pytest.raises(UnknownSender):
+        producer.send("h\0r", HELLO, users=["zhangsan"])
+
+
+def test_without_a_duplicate_check_the_ledger_says_so(producer: Producer) -> None:
+    body = producer.status(
+        producer.send("hr", Text(content="again", enable_duplicate_check=0), users=["zhangsan"])
+    ).body
+    assert body["enable_duplicate_check"] == 0
+    assert "duplicate_check_interval" not in body

@@ -153,7 +153,7 @@ def test_what_a_dead_worker_held_too_long_ago_waits_for_a_person(
     ledger.deliveries.claim("hr", 10, 60, None)
     with ledger.engine.begin() as connection:
         connection.execute(
-            text("update wecom.messages set lease_until = now(), claimed_at = now() - interval '20 minutes'")
+            text("update wecom.messages set lease_until = now(), claimed_at = now() - interval '2 hours'")
         )
     assert reap(office).unconfirmed == 1
     assert producer.status(message_id).state is State.UNCONFIRMED

@@ -6,6 +6,7 @@ from uuid import UUID
 
 import pytest
 from sqlalchemy import text
+from sqlalchemy.exc import OperationalError
 
 from worker import Producer, SendRequest, State, Text
 from worker.delivery.deliver import Delivery, deliver
@@ -13,7 +14,9 @@ from worker.delivery.office import Office
 from worker.delivery.outcome import Sent
 from worker.delivery.settlement import settlement
 from worker.ledger import Ledger
+from worker.messages.sender import Sender
 from worker.providers.base import Answer, Category
+from worker.providers.wecom import client
 from worker.simulator.control import SimulatorControl
 
 
@@ -315,3 +318,143 @@ def test_an_expired_message_is_not_sent(
     assert ledger.deliveries.reap(7).expired == 1
     assert producer.status(message_id).state is State.EXPIRED
     assert simulator.served() == {}
+
+
+def test_an_outage_does_not_use_up_the_tries_of_a_busy_server(
+    office: Office, ledger: Ledger, producer: Producer, send: Callable[..., UUID], simulator: SimulatorControl
+) -> None:
+    simulator.add_fault("reset_before", endpoint="send", times=4)
+    simulator.add_fault("errcode", endpoint="send", errcode=-1, times=3)
+    message_id = send()
+    for _ in range(8):
+        run(office)
+        make_due(ledger)
+    status = producer.status(message_id)
+    assert [attempt.category for attempt in status.attempts] == ["uncertain"] * 4 + ["transient"] * 3
+    assert status.state is State.SENT
+
+
+def test_a_message_that_may_have_arrived_is_never_said_to_have_failed_for_a_busy_server(
+    office: Office, ledger: Ledger, producer: Producer, send: Callable[..., UUID], simulator: SimulatorControl
+) -> None:
+    simulator.add_fault("hang_after", endpoint="send", times=1)
+    simulator.add_fault("errcode", endpoint="send", errcode=-1)
+    message_id = send()
+    for _ in range(6):
+        run(office)
+        make_due(ledger)
+    assert simulator.served() == {"zhangsan": ["hello"]}
+    assert producer.status(message_id).state is State.UNCONFIRMED
+
+
+def test_a_gettoken_that_fails_amid_sending_is_no_doubt_about_the_message(
+    office: Office, ledger: Ledger, producer: Producer, send: Callable[..., UUID], simulator: SimulatorControl
+) -> None:
+    send("first")
+    run(office)
+    simulator.invalidate_tokens(42001)
+    simulator.add_fault("http", endpoint="gettoken", status=502, times=2)
+    message_id = send()
+    run(office)
+    status = producer.status(message_id)
+    assert (status.state, [attempt.category for attempt in status.attempts]) == (State.SCHEDULED, ["unreachable"])
+    for _ in range(3):
+        make_due(ledger)
+        run(office)
+    assert producer.status(message_id).state is State.SENT
+
+
+def test_a_token_that_takes_too_long_to_renew_does_not_let_a_call_outlive_its_lease(
+    office: Office,
+    ledger: Ledger,
+    producer: Producer,
+    send: Callable[..., UUID],
+    simulator: SimulatorControl,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    send("first")
+    run(office)
+    monkeypatch.setattr("worker.providers.wecom.provider.RENEWAL_SECONDS", 0)
+    simulator.invalidate_tokens(42001)
+    message_id = send()
+    run(office)
+    assert simulator.served() == {"first": ["hello"]}
+    assert [attempt.category for attempt in producer.status(message_id).attempts] == ["unreachable"]
+    make_due(ledger)
+    run(office)
+    assert producer.status(message_id).state is State.SENT
+
+
+def test_one_malformed_answer_costs_nothing_but_its_own_message(
+    office: Office,
+    ledger: Ledger,
+    producer: Producer,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    run(office)  # the token is there before answers become odd
+    genuine = client._json_object  # noqa: SLF001
+    odd = iter(
+        [
+            b'{"errcode":81013,"errmsg":"no\\u0000body","invaliduser":"gh\\u0000ost"}',
+            b'{"errcode":99999999999,"errmsg":"large"}',
+            b'{"errcode":0,"msgid":["not","text"]}',
+            b'{"errcode":0,"msgid":12345}',
+            b"[1]",
+        ]
+    )
+    monkeypatch.setattr(client, "_json_object", lambda content: genuine(next(odd, content)))
+    producer.send_many(SendRequest("hr", Text(content="hi"), users=[f"u{n}"]) for n in range(20))
+    run(office)
+    counts = ledger.history.counts("hr")
+    assert State.SENDING not in counts
+    assert counts[State.SENT] >= 15
+
+
+def test_a_database_that_is_away_for_a_moment_costs_no_answer(
+    office: Office,
+    ledger: Ledger,
+    producer: Producer,
+    simulator: SimulatorControl,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    simulator.add_fault("errcode", endpoint="send", errcode=60020, after=10)
+    producer.send_many(SendRequest("hr", Text(content="hi"), users=[f"u{n}"]) for n in range(30))
+    away = {"settle": 1, "release": 1, "pause": 1}
+
+    def failing_first(subject: object, name: str) -> None:
+        genuine = getattr(subject, name)
+
+        def call(*arguments: object) -> object:
+            if away[name]:
+                away[name] -= 1
+                raise OperationalError("statement", {}, Exception("the database system is shutting down"))
+            return genuine(*arguments)
+
+        monkeypatch.setattr(subject, name, call)
+
+    failing_first(office.ledger.deliveries, "settle")
+    failing_first(office.ledger.deliveries, "release")
+    failing_first(office.ledger.senders, "pause")
+    run(office)
+
+    assert away == {"settle": 0, "release": 0, "pause": 0}
+    counts = ledger.history.counts("hr")
+    assert counts == {State.SENT: len(simulator.served()), State.SCHEDULED: 30 - len(simulator.served())}
+    assert str(ledger.senders.find("hr").paused_reason).startswith("60020")
+
+
+def test_a_slow_sender_does_not_hold_up_the_urgent_message_of_another(
+    office: Office, ledger: Ledger, producer: Producer, simulator: SimulatorControl, eventually: Callable[..., None]
+) -> None:
+    simulator.add_app("ww-other", "other-secret", 77)
+    ledger.senders.add(Sender("other", "wecom", 77, {"corpid": "ww-other", "corpsecret": "other-secret"}))
+    simulator.add_fault("latency", endpoint="send", seconds=0.4, match={"agentid": 1000002})
+    producer.send_many(SendRequest("hr", Text(content="slow"), users=[f"u{n}"]) for n in range(200))
+    with ThreadPoolExecutor() as beside:
+        slow = beside.submit(run, office)
+        eventually(lambda: simulator.counters().deliveries > 0)
+        producer.send("other", Text(content="urgent"), users=["boss"], urgent=True)
+        deliver(office, "other", lambda: None)
+        assert ledger.history.counts("other") == {State.SENT: 1}
+        assert not slow.done(), "the slow sender was not slow enough to prove anything"
+        office.stopping.set()

@@ -128,7 +128,7 @@ def test_a_message_older_than_a_day_stays_sent_and_says_why(
     assert [status.state for status in statuses] == [State.SENT]
     assert "24 hours" in str(statuses[0].recall_error)
     assert simulator.counters().calls.get("recall", 0) == 0
-    assert ledger.due.recalling_senders() == []
+    assert ledger.due.senders_with_errands() == []
 
 
 def test_a_recall_wecom_refuses_leaves_the_message_sent_with_the_reason(
@@ -168,3 +168,74 @@ def test_a_recall_under_a_paused_sender_waits(
     assert carry_out_recalls(office, "hr") == 0
     ledger.senders.resume("hr")
     assert carry_out_recalls(office, "hr") == 1
+
+
+def test_a_recall_refused_for_the_configuration_does_not_stop_the_senders_messages(
+    office: Office, ledger: Ledger, producer: Producer, message_id: UUID, simulator: SimulatorControl
+) -> None:
+    send(office)
+    simulator.add_fault("errcode", endpoint="recall", errcode=48002)
+    producer.recall(message_id)
+    carry_out_recalls(office, "hr")
+    status = producer.status(message_id)
+    assert (status.state, str(status.recall_error)[:5]) == (State.SENT, "48002")
+    assert ledger.senders.find("hr").paused_reason is None
+
+
+def test_a_recall_refused_with_an_errcode_nobody_has_described_ends(
+    office: Office, producer: Producer, message_id: UUID, simulator: SimulatorControl
+) -> None:
+    send(office)
+    simulator.add_fault("errcode", endpoint="recall", errcode=987654)
+    producer.recall(message_id)
+    carry_out_recalls(office, "hr")
+    assert producer.status(message_id).state is State.SENT
+
+
+def test_a_recall_that_finds_no_answer_for_a_day_ends(
+    office: Office,
+    ledger: Ledger,
+    producer: Producer,
+    message_id: UUID,
+    simulator: SimulatorControl,
+    set_clock: Callable[[datetime], None],
+) -> None:
+    send(office)
+    simulator.add_fault("reset_before", endpoint="recall")
+    producer.recall(message_id)
+    carry_out_recalls(office, "hr")
+    assert producer.status(message_id).state is State.RECALLING
+    set_clock(datetime.now(UTC) + timedelta(hours=24, minutes=1))
+    carry_out_recalls(office, "hr")
+    status = producer.status(message_id)
+    assert status.state is State.SENT
+    assert "24 hours" in str(status.recall_error)
+    assert "may be recalled after all" in str(status.recall_error)
+    assert ledger.due.senders_with_errands() == []
+
+
+def test_a_refused_repetition_of_a_recall_without_an_answer_says_that_it_may_have_worked(
+    office: Office, ledger: Ledger, producer: Producer, message_id: UUID, simulator: SimulatorControl
+) -> None:
+    send(office)
+    producer.recall(message_id)
+    simulator.add_fault("hang_after", endpoint="recall", times=1)
+    simulator.add_fault("errcode", endpoint="recall", errcode=40058)
+    carry_out_recalls(office, "hr")
+    make_due(ledger)
+    carry_out_recalls(office, "hr")
+    assert "may be recalled after all" in str(producer.status(message_id).recall_error)
+
+
+def test_a_remembered_recall_of_a_message_without_a_msgid_says_so(
+    office: Office, ledger: Ledger, producer: Producer, message_id: UUID, simulator: SimulatorControl
+) -> None:
+    simulator.change_settings(duplicate_answer="none")
+    simulator.add_fault("hang_after", endpoint="send", times=1)
+    send(office)
+    producer.recall(message_id)
+    make_due(ledger)
+    send(office)
+    status = producer.status(message_id)
+    assert (status.state, status.msgid) == (State.SENT, None)
+    assert "no msgid" in str(status.recall_error)

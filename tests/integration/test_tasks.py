@@ -43,7 +43,7 @@ def test_the_same_task_delivered_twice_by_the_broker_is_one_message(
     app: Celery, ledger: Ledger, simulator: SimulatorControl, eventually: Callable[..., None]
 ) -> None:
     for task_id, user in (("one", "a"), ("one", "a"), ("two", "b")):
-        kwargs = {"sender": "hr", "message": HELLO, "users": [user]}
+        kwargs = {"sender": "hr", "message": HELLO, "users": [user], "idempotency_key": None}
         app.send_task("wecom.send", kwargs=kwargs, queue="wecom", task_id=task_id)
     eventually(lambda: ledger.history.counts("hr") == {State.SENT: 2})
     assert simulator.served() == {"a": ["from afar"], "b": ["from afar"]}
@@ -90,3 +90,22 @@ def test_a_refused_request_is_one_clear_line_in_the_workers_log(
     assert complaint in refusals()[0]
     assert "Traceback" not in (tmp_path / "worker-0.log").read_text()
     assert ledger.history.counts("hr") == {}
+
+
+@pytest.mark.usefixtures("_worker")
+def test_a_due_time_that_passed_in_the_queue_means_now(
+    app: Celery, ledger: Ledger, eventually: Callable[..., None]
+) -> None:
+    kwargs = {"sender": "hr", "message": HELLO, "users": ["a"], "at": "2021-01-01T09:00:00+08:00"}
+    app.send_task("wecom.send", kwargs=kwargs, queue="wecom")
+    eventually(lambda: ledger.history.counts("hr") == {State.SENT: 1})
+
+
+@pytest.mark.usefixtures("_worker")
+def test_recipients_may_stand_in_the_message_as_wecoms_examples_have_them(
+    app: Celery, ledger: Ledger, simulator: SimulatorControl, eventually: Callable[..., None]
+) -> None:
+    message = {**HELLO, "touser": "a | b", "toparty": "2", "agentid": 1}
+    app.send_task("wecom.send", kwargs={"sender": "hr", "message": message}, queue="wecom")
+    eventually(lambda: ledger.history.counts("hr") == {State.SENT: 1})
+    assert set(simulator.served()) == {"a", "b", "party:2"}

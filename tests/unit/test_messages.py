@@ -30,7 +30,7 @@ def test_a_text_may_hold_line_ends_tabs_and_emoji() -> None:
 def test_a_text_of_exactly_2048_bytes_is_sent_and_one_byte_more_is_refused() -> None:
     assert Text(content="你" * 682 + "ab")
     assert refusal(content="你" * 682 + "abc") == (
-        "text.content: 2049 bytes of UTF-8, at most 2048 can be sent; shorten it or send it in parts"
+        "text.content: 2049 bytes of UTF-8, at most 2048; shorten it or send it in parts (Text.split)"
     )
 
 
@@ -64,11 +64,13 @@ def test_the_wire_form_read_back_is_the_same_message() -> None:
 @pytest.mark.parametrize(
     ("body", "complaint"),
     [
-        ({"msgtype": "carrier-pigeon"}, "msgtype: 'carrier-pigeon' is not known; use one of: text"),
-        ({}, "msgtype: None is not known"),
+        ({"msgtype": "carrier-pigeon"}, "msgtype: 'carrier-pigeon' is not known; use one of: text, image"),
+        ({"msgtype": "markdown_v2"}, "did you mean markdown?"),
+        ({}, "msgtype: 'None' is not known"),
+        ([], "message: an object is needed"),
         ({"msgtype": ["text"]}, "is not known"),
         ({"msgtype": "text"}, "text: an object is needed"),
-        ({"msgtype": "text", "text": {"content": "a"}, "colour": 1}, "colour: not a field of a text message"),
+        ({"msgtype": "text", "text": {"content": "a"}, "colour": 1}, "colour: unknown field"),
         ({"msgtype": "text", "text": {"content": 5}}, "text.content"),
     ],
 )

@@ -109,7 +109,7 @@ def test_an_empty_variable_does_not_hide_what_a_file_says(secrets: Path, monkeyp
     Path(".env").write_text("WECOM_CHUNK=9\nWECOM_CONNECTIONS=\n")
     monkeypatch.setenv("WECOM_CORPID", "")
     monkeypatch.setenv("WECOM_CHUNK", "")
-    assert (load_settings().corpid, load_settings().chunk, load_settings().connections) == ("ww-file", 9, 64)
+    assert (load_settings().corpid, load_settings().chunk, load_settings().connections) == ("ww-file", 9, 128)
 
 
 def test_an_empty_secret_file_counts_as_unset(secrets: Path) -> None:
@@ -195,11 +195,21 @@ def test_a_log_level_may_be_written_small(level: str, monkeypatch: pytest.Monkey
 
 @pytest.mark.parametrize(
     "url",
-    ["http://qyapi.weixin.qq.com", "http://localhost.example.com", "http://10.0.0.1:8080", "//localhost", "wecom"],
+    ["http://qyapi.weixin.qq.com", "http://localhost.example.com", "http://10.0.0.1:8080", "//localhost"],
 )
 def test_secrets_never_travel_unencrypted_to_another_machine(url: str) -> None:
     with pytest.raises(SettingsError, match="WECOM_API_BASE_URL: must begin with https://"):
         load_settings(api_base_url=url)
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["wecom", "https://", "https://:443", "https://host:99999", "https://host:door", "https://me:word@host", "http://"],
+)
+def test_the_address_of_the_api_must_name_a_host_and_no_secret(url: str) -> None:
+    with pytest.raises(SettingsError, match="WECOM_API_BASE_URL: is no address of a host") as caught:
+        load_settings(api_base_url=url)
+    assert "word" not in str(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -222,9 +232,9 @@ def test_a_lease_outlasts_the_slowest_call() -> None:
 
 
 def test_an_unknown_fate_can_be_cleared_up_while_duplicates_are_suppressed() -> None:
-    assert load_settings(lease_seconds=60, duplicate_check_seconds=120).duplicate_check_seconds == 120
-    with pytest.raises(SettingsError, match=r"^WECOM_DUPLICATE_CHECK_SECONDS is 119, but must be at least twice"):
-        load_settings(lease_seconds=60, duplicate_check_seconds=119)
+    assert load_settings(lease_seconds=60, duplicate_check_seconds=180).duplicate_check_seconds == 180
+    with pytest.raises(SettingsError, match=r"^WECOM_DUPLICATE_CHECK_SECONDS is 179, but must be at least 180, twice"):
+        load_settings(lease_seconds=60, duplicate_check_seconds=179)
 
 
 def test_quiet_windows_leave_room_in_the_half_hour() -> None:

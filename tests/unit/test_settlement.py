@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
 from worker.delivery.outcome import PauseSender, Reject, Retry, Sent, Unknown
-from worker.delivery.settlement import settlement
+from worker.delivery.settlement import SLACK_SECONDS, doubtful_seconds, settlement
 from worker.delivery.stagger import QuietWindows
 from worker.ledger import ClaimedMessage, Priority, Settlement, State
 from worker.messages.recipients import Recipients
@@ -32,10 +32,16 @@ def claimed(**changes: object) -> ClaimedMessage:
     return ClaimedMessage(**(fields | changes))  # type: ignore[arg-type]
 
 
-def settle(message: ClaimedMessage, outcome: object, now: datetime = CLAIMED, **answer: object) -> Settlement:
+def settle(
+    message: ClaimedMessage,
+    outcome: object,
+    now: datetime = CLAIMED,
+    category: Category = Category.UNCERTAIN,
+    **answer: object,
+) -> Settlement:
     return settlement(
         message,
-        Answer(Category.UNCERTAIN, **answer),  # type: ignore[arg-type]
+        Answer(category, **answer),  # type: ignore[arg-type]
         outcome,  # type: ignore[arg-type]
         now=now,
         lease_seconds=LEASE,
@@ -76,7 +82,7 @@ def test_a_rejected_message_has_failed() -> None:
 def test_an_unknown_fate_is_cleared_up_while_the_duplicate_check_covers_it() -> None:
     settled = settle(claimed(), Unknown(5))
     assert settled.state is State.SCHEDULED
-    assert settled.resend_until == CLAIMED + timedelta(seconds=600 - LEASE)
+    assert settled.resend_until == CLAIMED + timedelta(seconds=600 - LEASE - SLACK_SECONDS)
 
 
 def test_the_first_doubt_sets_the_limit_for_all_later_ones() -> None:
@@ -97,3 +103,41 @@ def test_doubt_outlives_a_later_answer_that_proves_nothing_about_the_first() -> 
     limit = CLAIMED + timedelta(seconds=100)
     assert settle(claimed(resend_until=limit), PauseSender(60)).resend_until == limit
     assert settle(claimed(resend_until=limit), Retry(1)).resend_until == limit
+
+
+def test_only_tries_that_wecom_answered_are_counted() -> None:
+    assert settle(claimed(), Retry(5, counted=False)).retries == 0
+    assert settle(claimed(), Unknown(5)).retries == 0
+
+
+def test_a_last_try_in_vain_leaves_the_doubt_about_an_earlier_one() -> None:
+    doubtful = claimed(resend_until=CLAIMED + timedelta(seconds=100))
+    assert settle(doubtful, Reject(), category=Category.TRANSIENT).state is State.UNCONFIRMED
+    assert settle(doubtful, Reject(), category=Category.UNLISTED).state is State.UNCONFIRMED
+
+
+def test_a_refusal_of_the_request_itself_ends_all_doubt() -> None:
+    doubtful = claimed(resend_until=CLAIMED + timedelta(seconds=100))
+    assert settle(doubtful, Reject(), category=Category.RECIPIENT).state is State.FAILED
+    assert settle(doubtful, Reject(), category=Category.CONTENT).state is State.FAILED
+
+
+def test_a_card_refused_for_a_used_task_id_may_have_used_it_itself() -> None:
+    doubtful = claimed(resend_until=CLAIMED + timedelta(seconds=100))
+    taken = settle(doubtful, Reject(), category=Category.CONTENT, errcode=42014)
+    assert taken.state is State.UNCONFIRMED
+    assert settle(claimed(), Reject(), category=Category.CONTENT, errcode=42014).state is State.FAILED
+
+
+def test_a_doubtful_message_is_not_staggered_past_its_last_resend() -> None:
+    now = datetime(2031, 3, 5, 12, 28, 58, tzinfo=UTC)
+    limit = now + timedelta(seconds=200)
+    assert settle(claimed(resend_until=limit), Retry(4), now=now).send_at < limit
+
+
+def test_the_doubt_is_as_old_as_the_first_attempt_of_unknown_fate() -> None:
+    first = claimed()
+    limit = settle(first, Unknown(5)).resend_until
+    later = CLAIMED + timedelta(seconds=77)
+    assert doubtful_seconds(claimed(resend_until=limit, claimed_at=later), later, LEASE) == 77
+    assert doubtful_seconds(first, later, LEASE) == 0

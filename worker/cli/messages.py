@@ -6,15 +6,16 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import asdict
 from datetime import UTC, datetime
+from typing import Any, BinaryIO
 
 import click
 
 from worker.cli import story
 from worker.cli.ledger import opened_ledger
-from worker.cli.output import console, json_option, print_facts, print_json
+from worker.cli.output import console, json_option, print_facts, print_json, read_json
 from worker.cli.times import moment, when
 from worker.ledger import MessageStatus, RecallStatus, State
-from worker.messages import Text
+from worker.messages import Content, Text, content_from_body, recipients_of_body
 from worker.producer import Producer
 from worker.settings import settings
 
@@ -36,7 +37,8 @@ IN_WORDS = {
 
 @click.command
 @click.argument("sender")
-@click.option("--text", required=True, help="What to send, at most 2048 bytes; - reads standard input.")
+@click.option("--text", help="A text to send, at most 2048 bytes; - reads standard input.")
+@click.option("--file", "file", type=click.File("rb"), help="A message of any type in WeCom's own JSON form.")
 @click.option("--user", "users", multiple=True, help="Userid of a member; can be repeated, as the next two.")
 @click.option("--party", "parties", type=click.IntRange(min=0), multiple=True, help="Id of a department.")
 @click.option("--tag", "tags", type=click.IntRange(min=0), multiple=True, help="Id of a tag.")
@@ -49,7 +51,8 @@ IN_WORDS = {
 def send(
     sender: str,
     *,
-    text: str,
+    text: str | None,
+    file: BinaryIO | None,
     users: tuple[str, ...],
     parties: tuple[int, ...],
     tags: tuple[int, ...],
@@ -60,23 +63,17 @@ def send(
     key: str | None,
     as_json: bool,
 ) -> None:
-    """Hand over a text message; a worker sends it."""
-    if not (users or parties or tags or everyone):
+    """Hand over a message; a worker sends it.
+
+    Give --text or --file. In a file, recipients may stand as in WeCom's examples ("touser": "a|b").
+    """
+    message, named = _message(text, file)
+    beside = {"users": users, "parties": parties, "tags": tags, "everyone": everyone}
+    named |= {name: value for name, value in beside.items() if value}
+    if not any(named.values()):
         raise click.UsageError("nobody is named; give --user, --party, --tag or --everyone")
-    message = Text(content=sys.stdin.read().removesuffix("\n") if text == "-" else text)
     with opened_producer() as producer:
-        message_id = producer.send(
-            sender,
-            message,
-            users=users,
-            parties=parties,
-            tags=tags,
-            everyone=everyone,
-            at=at,
-            expires=expires,
-            urgent=urgent,
-            idempotency_key=key,
-        )
+        message_id = producer.send(sender, message, **named, at=at, expires=expires, urgent=urgent, idempotency_key=key)
         stored = producer.status(message_id)
     if as_json:
         print_json({"ids": [stored.id, *stored.parts]})
@@ -125,6 +122,16 @@ def recall(message_id: str, *, wait: float | None, as_json: bool) -> None:
     taken_back, under_way = states & TAKEN_BACK, states & UNDER_WAY
     if (wait is not None and under_way) or not (taken_back or under_way):
         raise click.exceptions.Exit(1)
+
+
+def _message(text: str | None, file: BinaryIO | None) -> tuple[Content, dict[str, Any]]:
+    """Read what is to be sent, and the recipients a file names."""
+    if (text is None) == (file is None):
+        raise click.UsageError("give one of --text and --file")
+    if file is None:
+        return Text(content=sys.stdin.read().removesuffix("\n") if text == "-" else text), {}
+    body = read_json(file)
+    return content_from_body(body), recipients_of_body(body)
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 import sys
 import unicodedata
 from collections.abc import Iterable, Sequence
+from typing import Any, BinaryIO
 
 import click
 import orjson
@@ -58,3 +59,18 @@ def _spelt_out(character: str) -> str:
     if character in "\n\t" or unicodedata.category(character) not in {"Cc", "Cs"}:
         return character
     return character.encode("unicode_escape").decode()
+
+
+def read_json(file: BinaryIO) -> dict[str, Any]:
+    """Read a JSON object from a file.
+
+    Raises:
+        click.UsageError: it is none.
+    """
+    try:
+        value = orjson.loads(file.read())
+    except orjson.JSONDecodeError as error:
+        raise click.UsageError(f"{file.name}: no JSON ({error})") from None
+    if not isinstance(value, dict):
+        raise click.UsageError(f"{file.name}: a JSON object is needed")
+    return value

@@ -11,22 +11,15 @@ from worker.delivery.default_sender import ensure_default_sender
 from worker.encryption import KeyRing, SecretKeyError
 from worker.ledger import Ledger, LedgerError, require_migrated
 from worker.messages.sender import Sender
-from worker.providers import open_providers
+from worker.providers import open_client, open_providers
 from worker.providers.base import Category, Provider, ProviderError
-from worker.providers.wecom.client import WeComClient
 from worker.providers.wecom.errcodes import ERRCODES
 from worker.settings import Settings
 
 
 def wecom(chosen: Settings) -> Finding:
     """See whether WeCom's host answers; a gettoken that names no corp is refused without harm."""
-    client = WeComClient(
-        chosen.api_base_url,
-        connections=1,
-        connect_timeout=chosen.connect_timeout,
-        read_timeout=chosen.read_timeout,
-        proxy=chosen.proxy,
-    )
+    client = open_client(chosen)
     try:
         answer = client.get("/cgi-bin/gettoken", {}).answer
     finally:

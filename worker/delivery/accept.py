@@ -4,75 +4,42 @@ import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, Self
+from typing import Any
 from uuid import UUID
 
 import orjson
 import uuid_utils.compat as uuids
 from sqlalchemy import Connection
 
+from worker.delivery.media_intake import take_over_files
+from worker.delivery.requests import SendRequest, with_zone
 from worker.delivery.stagger import QuietWindows
-from worker.ledger import KeyHolder, Ledger, NewMessage, Priority, hold_key, insert_messages
-from worker.messages import Content, InvalidMessage, content_from_body
+from worker.ledger import (
+    KeyHolder,
+    Ledger,
+    NewMessage,
+    Priority,
+    StoredFile,
+    find_key,
+    hold_key,
+    insert_messages,
+    keep_files,
+)
+from worker.messages import Content, InvalidMessage
+from worker.messages.content import sendable
 from worker.messages.recipients import Recipients, audience, split
 
 CLOCK_TOLERANCE = timedelta(seconds=60)
 """A due time so little in the past means now: clocks differ and requests travel."""
 LONGEST_KEY = 255
+INTERVALS = 3000
+"""How many different duplicate check intervals tell messages of the same words apart."""
+FILES_KEPT = timedelta(days=30)
+"""How long after its due time a message can still find its files."""
 
 
 class IdempotencyConflict(InvalidMessage):
     """The idempotency key stands for another message already; nothing was stored."""
-
-
-@dataclass(frozen=True, slots=True)
-class SendRequest:
-    """What a producer asks for.
-
-    Attributes:
-        sender: the short name of a sender.
-        message: what to send.
-        users: userids of members.
-        parties: ids of departments.
-        tags: ids of tags.
-        everyone: reach every member the app can see (`@all`).
-        at: when to send, with a time zone; None means now. It is moved out of the quiet windows.
-        expires: when sending has no use any more.
-        urgent: go before everything else, in quiet windows too.
-        idempotency_key: asking again with the same key and message sends nothing and returns the first id.
-    """
-
-    sender: str
-    message: Content
-    users: Iterable[str] = ()
-    parties: Iterable[int | str] = ()
-    tags: Iterable[int | str] = ()
-    everyone: bool = False
-    at: datetime | None = None
-    expires: datetime | None = None
-    urgent: bool = False
-    idempotency_key: str | None = None
-
-    @classmethod
-    def from_json(
-        cls,
-        sender: str,
-        message: Mapping[str, Any],
-        *,
-        at: str | None = None,
-        expires: str | None = None,
-        **others: Any,  # noqa: ANN401 - judged by the constructor and by accept
-    ) -> Self:
-        """Read a request as programs send it that know only Celery: WeCom's own form, times as ISO 8601.
-
-        Raises:
-            InvalidMessage: something in it cannot be sent.
-        """
-        if not isinstance(message, Mapping):
-            raise InvalidMessage('message: an object is needed, like {"msgtype": "text", "text": {"content": "..."}}')
-        return cls(
-            sender, content_from_body(message), at=read_time("at", at), expires=read_time("expires", expires), **others
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,10 +49,50 @@ class AcceptanceRules:
     quiet: QuietWindows
     duplicate_check_seconds: int
     idempotency_seconds: int
+    media_hosts: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class CheckedRequest:
+    """A request that can be sent, with its audience divided and its files read."""
+
+    request: SendRequest
+    content: Content
+    audience: tuple[Recipients, ...]
+    files: tuple[StoredFile, ...]
+
+    @property
+    def content_hash(self) -> bytes:
+        """Tells whether two requests with the same key ask for the same."""
+        named = [[part.users, part.parties, part.tags] for part in self.audience]
+        return hashlib.sha256(orjson.dumps([self.content.body(), named], option=orjson.OPT_SORT_KEYS)).digest()
+
+
+def check(request: SendRequest, rules: AcceptanceRules) -> CheckedRequest:
+    """Check what can be checked without the ledger, and read the files: this may take the time of a download.
+
+    Raises:
+        InvalidMessage: the request cannot be sent.
+    """
+    recipients = audience(request.users, request.parties, request.tags, everyone=request.everyone)
+    if recipients.everyone and not request.message.everyone_possible:
+        raise InvalidMessage(
+            f"everyone: a {request.message.msgtype} cannot be sent to @all (doc 90236); name departments"
+        )
+    key = request.idempotency_key
+    if key is not None and (not isinstance(key, str) or not 1 <= len(key) <= LONGEST_KEY):
+        raise InvalidMessage(f"idempotency_key: 1 to {LONGEST_KEY} characters are needed")
+    if key is not None:
+        try:
+            sendable(key)
+        except ValueError as error:
+            raise InvalidMessage(f"idempotency_key: {error}") from None
+    content, files = take_over_files(request.message, rules.media_hosts)
+    return CheckedRequest(request, content, tuple(split(recipients)), tuple(files))
 
 
 def accept(
-    ledger: Ledger, connection: Connection, requests: Sequence[SendRequest], rules: AcceptanceRules
+    ledger: Ledger, connection: Connection, requests: Sequence[CheckedRequest], rules: AcceptanceRules
 ) -> list[UUID]:
     """Write messages in the connection's transaction; return the id of each request, in their order.
 
@@ -97,92 +104,105 @@ def accept(
         IdempotencyConflict: a key stands for another message.
         UnknownSender: there is no such sender.
     """
-    clocks = {sender: ledger.senders.require(sender, connection) for sender in {one.sender for one in requests}}
-    ids: list[UUID] = []
+    senders = dict.fromkeys(one.request.sender for one in requests)
+    clocks = {sender: ledger.senders.require(sender, connection) for sender in senders}
+    ids: dict[int, UUID] = {}
     accepted: list[NewMessage] = []
-    for request in requests:
-        messages = list(_messages(request, clocks[request.sender], rules))
-        held_by = messages[0].id
-        if request.idempotency_key is not None:
-            held_by = _held_by(connection, request, messages, rules)
-        if held_by == messages[0].id:
-            accepted += messages
-        ids.append(held_by)
+    for position in _in_order_of_keys(requests):
+        checked = requests[position]
+        # Asking again is answered before anything else is judged: what was due then may be past now.
+        holder = _holder(connection, checked, None, rules)
+        if holder is None:
+            messages = list(_messages(checked, clocks[checked.request.sender], rules))
+            holder = _holder(connection, checked, messages[0].id, rules)
+            if holder in {None, messages[0].id}:
+                accepted += messages
+                keep_files(connection, checked.files, messages[0].send_at + FILES_KEPT)
+        ids[position] = holder or messages[0].id
     if accepted:
         insert_messages(connection, accepted)
-    return ids
+    return [ids[position] for position in range(len(requests))]
 
 
-def read_time(field: str, value: str | None) -> datetime | None:
-    """Read an ISO 8601 time with a time zone.
+def _in_order_of_keys(requests: Sequence[CheckedRequest]) -> list[int]:
+    """Return the positions of requests so that everybody takes keys in the same order, and nobody waits in a circle."""
+    return sorted(
+        range(len(requests)),
+        key=lambda position: (requests[position].request.sender, requests[position].request.idempotency_key or ""),
+    )
+
+
+def _holder(
+    connection: Connection, checked: CheckedRequest, message: UUID | None, rules: AcceptanceRules
+) -> UUID | None:
+    """Return the message a request's key stands for, None if it stands for none; with `message` it takes the key.
 
     Raises:
-        InvalidMessage: it is no time, or has no zone.
+        IdempotencyConflict: the key stands for something else than is asked for.
     """
-    if value is None:
+    sender, key = checked.request.sender, checked.request.idempotency_key
+    if key is None:
         return None
-    try:
-        return with_zone(field, datetime.fromisoformat(value))
-    except (ValueError, TypeError) as error:
-        if isinstance(error, InvalidMessage):
-            raise
-        raise InvalidMessage(f"{field}: {value!r} is no ISO 8601 time like 2026-11-20T09:00:00+08:00") from None
-
-
-def with_zone(field: str, value: datetime) -> datetime:
-    """Return the time if it says in which zone it is.
-
-    Raises:
-        InvalidMessage: it does not.
-    """
-    if value.tzinfo is None:
-        raise InvalidMessage(
-            f"{field}: {value.isoformat()} has no time zone; write {value.isoformat()}+08:00 or use aware datetimes"
+    if message is None:
+        holder = find_key(connection, sender, key)
+        if holder is None:
+            return None
+    else:
+        own = KeyHolder(message, checked.content_hash)
+        holder = hold_key(connection, sender, key, own, rules.idempotency_seconds)
+    if holder.content_hash != checked.content_hash:
+        raise IdempotencyConflict(
+            f"idempotency_key: {key!r} was used for another message ({holder.message}); use a new key for new content"
         )
-    return value
+    return holder.message
 
 
-def _messages(request: SendRequest, now: datetime, rules: AcceptanceRules) -> Iterable[NewMessage]:
-    recipients = audience(request.users, request.parties, request.tags, everyone=request.everyone)
+def _messages(checked: CheckedRequest, now: datetime, rules: AcceptanceRules) -> Iterable[NewMessage]:
+    request = checked.request
     requested_at = _requested_at(request, now)
     expires_at = _expires_at(request, requested_at)
-    body = request.message.body()
+    body = checked.content.body()
     first: UUID | None = None
-    for part in split(recipients):
+    for part in checked.audience:
         message_id = uuids.uuid7()
+        send_at = requested_at
+        if not request.urgent:
+            send_at = rules.quiet.stagger(requested_at, now=now, message=message_id, latest=expires_at)
         yield NewMessage(
             id=message_id,
             part_of=first,
             sender=request.sender,
             recipients=part,
-            body=body | _duplicate_check(message_id, rules.duplicate_check_seconds),
+            body=_with_duplicate_check(body, message_id, rules.duplicate_check_seconds),
             priority=Priority.URGENT if request.urgent else Priority.NORMAL,
             requested_at=requested_at,
-            send_at=requested_at
-            if request.urgent
-            else rules.quiet.stagger(requested_at, now=now, message=message_id, latest=expires_at),
+            send_at=send_at,
             expires_at=expires_at,
+            files=tuple(file.reference for file in checked.files),
         )
         first = first or message_id
 
 
-def _duplicate_check(message: UUID, seconds: int) -> dict[str, int]:
+def _with_duplicate_check(body: Mapping[str, Any], message: UUID, seconds: int) -> dict[str, Any]:
     """Ask WeCom to suppress repetitions of this message, but not another message that says the same.
 
     WeCom compares requests (doc 90236), so two alarms of the same words would be taken for one. The interval
-    differs from message to message, and with it the request.
+    differs from message to message, and with it the request. What the producer says about it in the message wins;
+    without a check, a message of unknown fate is not repeated.
     """
-    return {"enable_duplicate_check": 1, "duplicate_check_interval": seconds + message.int % seconds}
+    if body.get("enable_duplicate_check") == 0:
+        return {name: value for name, value in body.items() if name != "duplicate_check_interval"}
+    interval = seconds + message.int % INTERVALS
+    return {"duplicate_check_interval": interval, **body, "enable_duplicate_check": 1}
 
 
 def _requested_at(request: SendRequest, now: datetime) -> datetime:
     if request.at is None:
         return now
     at = with_zone("at", request.at)
-    if at < now - CLOCK_TOLERANCE:
-        raise InvalidMessage(
-            f"at: {at.isoformat()} has passed (it is {now.isoformat(timespec='seconds')}); leave it out to send now"
-        )
+    if at < now - CLOCK_TOLERANCE and not request.late_is_now:
+        present = now.isoformat(timespec="seconds")
+        raise InvalidMessage(f"at: {at.isoformat()} has passed (it is {present}); leave it out to send now")
     return max(at, now)
 
 
@@ -194,23 +214,3 @@ def _expires_at(request: SendRequest, requested_at: datetime) -> datetime | None
         sending = requested_at.isoformat(timespec="seconds")
         raise InvalidMessage(f"expires: {expires.isoformat()} is not after the time of sending, {sending}")
     return expires
-
-
-def _held_by(
-    connection: Connection, request: SendRequest, messages: Sequence[NewMessage], rules: AcceptanceRules
-) -> UUID:
-    key = request.idempotency_key
-    if not isinstance(key, str) or not 1 <= len(key) <= LONGEST_KEY:
-        raise InvalidMessage(f"idempotency_key: 1 to {LONGEST_KEY} characters are needed")
-    own = KeyHolder(messages[0].id, _content_hash(request.message, [message.recipients for message in messages]))
-    holder = hold_key(connection, request.sender, key, own, rules.idempotency_seconds)
-    if holder.content_hash != own.content_hash:
-        raise IdempotencyConflict(
-            f"idempotency_key: {key!r} was used for another message ({holder.message}); use a new key for new content"
-        )
-    return holder.message
-
-
-def _content_hash(content: Content, recipients: Sequence[Recipients]) -> bytes:
-    named = [[one.users, one.parties, one.tags] for one in recipients]
-    return hashlib.sha256(orjson.dumps([content.body(), named], option=orjson.OPT_SORT_KEYS)).digest()

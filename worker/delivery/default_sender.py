@@ -1,6 +1,8 @@
 """The sender `default`, made by three settings alone."""
 
-from worker.ledger import Ledger, UnknownSender
+from contextlib import suppress
+
+from worker.ledger import Ledger, SenderExists
 from worker.messages.sender import Sender
 from worker.settings import Settings
 
@@ -15,10 +17,9 @@ def ensure_default_sender(ledger: Ledger, settings: Settings) -> None:
     if settings.corpid is None or settings.corpsecret is None or settings.agentid is None:
         return
     credentials = {"corpid": settings.corpid, "corpsecret": settings.corpsecret.get_secret_value()}
-    try:
-        stored, _ = ledger.senders.open(DEFAULT)
-    except UnknownSender:
-        ledger.senders.add(Sender(DEFAULT, "wecom", settings.agentid, credentials))
-        return
+    if DEFAULT not in ledger.senders.names():
+        with suppress(SenderExists):  # another process was faster
+            ledger.senders.add(Sender(DEFAULT, "wecom", settings.agentid, credentials))
+    stored, _ = ledger.senders.open(DEFAULT)
     if (stored.agentid, dict(stored.credentials)) != (settings.agentid, credentials):
         ledger.senders.replace_credentials(DEFAULT, settings.agentid, credentials)

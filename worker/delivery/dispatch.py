@@ -4,11 +4,11 @@ from worker.delivery.office import Office
 
 
 def dispatch(office: Office) -> int:
-    """Look for due messages and waiting recalls, ring for their senders, and return how many there are."""
+    """Look for due messages, recalls and card updates, ring for their senders, and return how many there are."""
     chunk, deliveries = office.settings.chunk, office.settings.deliveries
     quiet_until = office.quiet.waiting_until(office.ledger.due.now())
     bells = {due.name: -(-due.messages // chunk) for due in office.ledger.due.senders(chunk * deliveries, quiet_until)}
-    for sender in office.ledger.due.recalling_senders():
+    for sender in office.ledger.due.senders_with_errands():
         bells.setdefault(sender, 1)
     for sender, times in bells.items():
         office.bell.ring(sender, times)

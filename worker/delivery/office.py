@@ -12,14 +12,18 @@ from redis.retry import Retry
 from worker.delivery.accept import AcceptanceRules
 from worker.delivery.bell import Bell, Publish
 from worker.delivery.default_sender import ensure_default_sender
+from worker.delivery.media import MediaLibrary
 from worker.delivery.stagger import QuietWindows
 from worker.encryption import load_key_ring
 from worker.ledger import Ledger, open_engine, require_migrated
-from worker.providers import open_providers
-from worker.providers.base import Provider
+from worker.messages.sender import Sender
+from worker.providers import RENEWAL_SECONDS, open_providers
+from worker.providers.base import Answer, Category, Provider, ProviderError
 from worker.servers import open_servers
 from worker.settings import Settings
 
+LOCK_SECONDS = 5
+"""No worker waits longer for a row that somebody's open transaction holds; it tries again later."""
 REDIS_SECONDS = 5
 """Redis only speeds things up; it is not waited for longer."""
 
@@ -32,6 +36,7 @@ class Office:
     ledger: Ledger
     redis: Redis
     providers: Mapping[str, Provider]
+    media: MediaLibrary
     bell: Bell
     quiet: QuietWindows
     senders_at_work: ThreadPoolExecutor
@@ -44,8 +49,25 @@ class Office:
 
     @property
     def slowest_call(self) -> float:
-        """Seconds one call to a provider can take, with a margin."""
-        return self.settings.connect_timeout + self.settings.read_timeout + 1
+        """Seconds from the begin of a send to its answer, with a new access token in between."""
+        return self.settings.connect_timeout + self.settings.read_timeout + RENEWAL_SECONDS + 1
+
+    @property
+    def calls_at_once(self) -> int:
+        """How many calls one chunk may have under way, so that as many chunks as may be in work have connections."""
+        return max(1, self.settings.connections // self.settings.deliveries)
+
+    def provider_of(self, sender: Sender) -> Provider:
+        """Return what a sender sends through.
+
+        Raises:
+            ProviderError: this release has no such provider.
+        """
+        if sender.provider not in self.providers:
+            known = ", ".join(self.providers)
+            reason = f"this worker has no provider {sender.provider!r}, only {known}; is it older than the sender?"
+            raise ProviderError(Answer(Category.UNREACHABLE, reason=reason))
+        return self.providers[sender.provider]
 
     def close(self) -> None:
         """Let go of threads and connections; calls under way finish first."""
@@ -65,7 +87,7 @@ def open_office(settings: Settings, publish: Publish) -> Office:
     """
     servers = open_servers(settings)
     key_ring = load_key_ring(settings)
-    ledger = Ledger(open_engine(servers.database_url), key_ring)
+    ledger = Ledger(open_engine(servers.database_url, lock_seconds=LOCK_SECONDS), key_ring)
     require_migrated(ledger.engine)
     ensure_default_sender(ledger, settings)
     redis = open_redis(servers.redis_url)
@@ -74,6 +96,7 @@ def open_office(settings: Settings, publish: Publish) -> Office:
         ledger=ledger,
         redis=redis,
         providers=open_providers(settings, redis, key_ring),
+        media=MediaLibrary(ledger.media, redis),
         bell=Bell(redis, publish, settings.deliveries),
         quiet=quiet_windows(settings),
         senders_at_work=ThreadPoolExecutor(settings.connections, thread_name_prefix="wecom-send"),
@@ -102,4 +125,6 @@ def quiet_windows(settings: Settings) -> QuietWindows:
 
 def acceptance_rules(settings: Settings) -> AcceptanceRules:
     """Read the rules of acceptance from the settings."""
-    return AcceptanceRules(quiet_windows(settings), settings.duplicate_check_seconds, settings.idempotency_seconds)
+    return AcceptanceRules(
+        quiet_windows(settings), settings.duplicate_check_seconds, settings.idempotency_seconds, settings.media_hosts
+    )

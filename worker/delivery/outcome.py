@@ -11,16 +11,16 @@ from worker.providers.base import Answer, Category
 QUICK_RETRIES = 3
 """Tries after an errcode -1, at most (doc 90313)."""
 UNLISTED_RETRIES = 1
-LONGEST_BACKOFF = 300
+UNLISTED_SECONDS = 60
+UNREACHABLE_SECONDS = 5
+SHORTEST_DOUBT = 5
+LONGEST_DOUBT = 120
+"""Seconds between two tries to clear up an unknown fate: as long as the doubt has lasted, within these bounds."""
 PARK_SECONDS = 60
 """45009 does not say which window was broken; the shortest is a minute (doc 90312)."""
 PARK_SECONDS_BY_ERRCODE = {45033: 5}
 """Too many calls at once, unlike too many calls, passes quickly."""
 LONGEST_PARK = 3600
-UNREACHABLE_PARK_SECONDS = 5
-
-OF_ONE_MESSAGE = frozenset({43012, 60204, 60206, 60207, 90206, 90208})
-"""Config faults that a single message type runs into; the sender's other messages can go on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,9 +30,10 @@ class Sent:
 
 @dataclass(frozen=True, slots=True)
 class Retry:
-    """Not sent; another try after so many seconds may succeed."""
+    """Not sent; another try after so many seconds may succeed. Only tries that WeCom answered are counted."""
 
     seconds: float
+    counted: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,13 +62,14 @@ class Unknown:
 Outcome = Sent | Retry | Reject | PauseSender | Unknown
 
 
-def decide(answer: Answer, retries: int = 0, share: float = 0) -> Outcome:
+def decide(answer: Answer, retries: int = 0, share: float = 0.5, doubtful_seconds: float = 0) -> Outcome:
     """Judge one answer.
 
     Args:
         answer: what came back.
-        retries: how many tries of this message have failed and counted before.
+        retries: how many counted tries of this message there have been.
         share: between 0 and 1, fixed for a message; keeps the retries of many apart.
+        doubtful_seconds: for how long the message's fate has been unknown.
     """
     match answer.category:
         case Category.ACCEPTED:
@@ -75,19 +77,19 @@ def decide(answer: Answer, retries: int = 0, share: float = 0) -> Outcome:
         case Category.TRANSIENT if retries < QUICK_RETRIES:
             return Retry(2**retries * (0.5 + share))
         case Category.UNLISTED if retries < UNLISTED_RETRIES:
-            return Retry(PARK_SECONDS * (0.5 + share))
+            return Retry(UNLISTED_SECONDS * (0.5 + share))
         case Category.UNREACHABLE:
-            return Retry(min(2 ** min(retries, 16), LONGEST_BACKOFF) * (0.5 + share))
+            return Retry(UNREACHABLE_SECONDS * (0.5 + share), counted=False)
         case Category.UNCERTAIN:
-            return Unknown(min(5 * 3 ** min(retries, 16), LONGEST_BACKOFF) * (0.5 + share))
+            return Unknown(min(max(doubtful_seconds, SHORTEST_DOUBT), LONGEST_DOUBT) * (0.5 + share))
         case Category.RATE_LIMITED:
             return PauseSender(PARK_SECONDS_BY_ERRCODE.get(answer.errcode or 0, PARK_SECONDS))
-        case Category.TOKEN | Category.CONFIG if answer.errcode not in OF_ONE_MESSAGE:
+        case Category.TOKEN | Category.CONFIG:
             return PauseSender(None)
         case _:
             return Reject()
 
 
-def next_parking(first: int, last: int) -> int:
+def next_parking(first: int, last: int, longest: int = LONGEST_PARK) -> int:
     """Return how many seconds to park a sender for: the first time `first`, then twice as long as last time."""
-    return min(max(first, 2 * last), LONGEST_PARK)
+    return min(max(first, 2 * last), longest)

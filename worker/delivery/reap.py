@@ -3,18 +3,21 @@
 import logging
 
 from worker.delivery.office import Office
+from worker.delivery.settlement import SLACK_SECONDS
 from worker.ledger import Reaped
 
 log = logging.getLogger(__name__)
 
 
 def reap(office: Office) -> Reaped:
-    """Look for expired leases, expired messages, and messages of unknown fate past their last resend."""
-    reaped = office.ledger.deliveries.reap(office.settings.lease_seconds)
+    """Look for expired leases, expired messages, messages of unknown fate past their last resend, and old files."""
+    reaped = office.ledger.deliveries.reap(office.settings.lease_seconds + SLACK_SECONDS)
     if reaped.reopened or reaped.unconfirmed:
         log.warning(
             "%d messages of stopped workers will be sent again, %d are unconfirmed and need a person",
             reaped.reopened,
             reaped.unconfirmed,
         )
+    office.ledger.deliveries.forget_keys()
+    office.ledger.media.drop_what_nobody_needs()
     return reaped

@@ -1,19 +1,12 @@
 """Takes sent messages back (doc 94867)."""
 
-import logging
-from collections.abc import Sequence
-
-from worker.delivery.deliver import stop_sender
+from worker.delivery.calls import AGAIN_SECONDS, call_all, rejected
 from worker.delivery.office import Office
-from worker.delivery.outcome import PauseSender, Reject, Sent, decide
+from worker.delivery.outcome import Sent, decide
 from worker.ledger import ClaimedRecall, RecallSettlement, State
-from worker.messages.sender import Sender
-from worker.providers.base import Answer, Channel, ProviderError
+from worker.providers.base import Answer, Category
 
-log = logging.getLogger(__name__)
-
-AGAIN_SECONDS = 5.0
-"""A recall can be repeated without harm, so a passing fault only costs a few seconds."""
+TOO_LATE = Answer(Category.CONTENT, reason="sent more than 24 hours ago; WeCom recalls only younger messages")
 
 
 def carry_out_recalls(office: Office, name: str) -> int:
@@ -21,41 +14,25 @@ def carry_out_recalls(office: Office, name: str) -> int:
     sender, now = office.ledger.senders.open(name)
     if sender.paused(now):
         return 0
-    claimed = office.ledger.recalls.claim(name, office.settings.chunk, office.settings.lease_seconds)
+    claimed = office.ledger.recalls.claim(name, office.calls_at_once, office.settings.lease_seconds)
     if not claimed:
         return 0
-    try:
-        channel = office.providers[sender.provider].open(sender)
-    except ProviderError as error:
-        answers: Sequence[Answer] = [error.answer] * len(claimed)
-    else:
-        answers = list(office.senders_at_work.map(lambda recall: _recall(channel, recall), claimed))
-    _stop_sender_if_told(office, sender, answers)
-    settlements = [_judge(recall, answer) for recall, answer in zip(claimed, answers, strict=True)]
+    answers = call_all(
+        office, sender, claimed, lambda channel, one: TOO_LATE if one.too_late else channel.recall(one.msgid)
+    )
+    settlements = [_settlement(recall, answer) for recall, answer in zip(claimed, answers, strict=True)]
     office.ledger.recalls.settle(name, settlements)
     return len(claimed)
 
 
-def _recall(channel: Channel, recall: ClaimedRecall) -> Answer:
-    try:
-        return channel.recall(recall.msgid)
-    except ProviderError as error:
-        return error.answer
-
-
-def _judge(recall: ClaimedRecall, answer: Answer) -> RecallSettlement:
-    reason = f"{answer.errcode}: {answer.reason}" if answer.errcode else answer.reason
-    match decide(answer):
-        case Sent():
-            return RecallSettlement(recall.id, recall.attempt, State.RECALLED)
-        case Reject():
-            return RecallSettlement(recall.id, recall.attempt, State.SENT, error=reason)
-        case _:
-            return RecallSettlement(recall.id, recall.attempt, State.RECALLING, error=reason, again_after=AGAIN_SECONDS)
-
-
-def _stop_sender_if_told(office: Office, sender: Sender, answers: Sequence[Answer]) -> None:
-    for answer in answers:
-        if isinstance(decide(answer), PauseSender):
-            stop_sender(office, sender, answer)
-            return
+def _settlement(recall: ClaimedRecall, answer: Answer) -> RecallSettlement:
+    if isinstance(decide(answer), Sent):
+        return RecallSettlement(recall.id, recall.attempt, State.RECALLED)
+    if rejected(answer):
+        doubt = (
+            f"; an earlier try had no answer ({recall.doubt}), so it may be recalled after all" if recall.doubt else ""
+        )
+        return RecallSettlement(recall.id, recall.attempt, State.SENT, error=f"{answer.said}{doubt}")
+    # WeCom does not say what a second recall of a message is answered, so an answer that was lost is remembered.
+    doubt = answer.said if answer.category is Category.UNCERTAIN else recall.doubt or ""
+    return RecallSettlement(recall.id, recall.attempt, State.RECALLING, error=doubt or None, again_after=AGAIN_SECONDS)

@@ -1,11 +1,17 @@
-"""Answers a bell: recalls and chunks of one sender, for one turn."""
+"""Answers a bell: recalls, card updates and chunks of one sender, for one turn."""
 
+import logging
 import time
 
+from worker.delivery.card_update import carry_out_card_updates
 from worker.delivery.deliver import deliver
 from worker.delivery.office import Office
 from worker.delivery.recall import carry_out_recalls
+from worker.encryption import SecretKeyError
 
+log = logging.getLogger(__name__)
+
+UNREADABLE_SECONDS = 60
 TURN_SECONDS = 5
 """After so long a sender goes to the back of the queue, so that one with much to send does not hold up others."""
 
@@ -17,7 +23,10 @@ def serve(office: Office, sender: str, slot: int) -> int:
     with office.bell.answered(sender, slot) as still_working:
         if still_working is None:
             return 0
+        if not _readable(office, sender):
+            return 0
         carry_out_recalls(office, sender)
+        carry_out_card_updates(office, sender)
         while more_due and time.monotonic() < turn_ends:
             delivery = deliver(office, sender, still_working)
             claimed += delivery.claimed
@@ -25,3 +34,14 @@ def serve(office: Office, sender: str, slot: int) -> int:
     if more_due and not office.stopping.is_set():
         office.bell.ring(sender)
     return claimed
+
+
+def _readable(office: Office, sender: str) -> bool:
+    """Whether this process can read the sender's credentials; if not, say so where an operator looks."""
+    try:
+        office.ledger.senders.open(sender)
+    except SecretKeyError as error:
+        office.ledger.senders.park(sender, str(error), UNREADABLE_SECONDS)
+        log.error("%s is parked: %s", sender, error)  # noqa: TRY400 - the sentence says it all
+        return False
+    return True

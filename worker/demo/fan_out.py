@@ -6,7 +6,7 @@ from contextlib import contextmanager
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-from worker.delivery.accept import SendRequest
+from worker.delivery.requests import SendRequest
 from worker.demo.audience import TEXTS, UNLUCKY_MEMBER, Promise, personal_texts
 from worker.demo.stage import SENDER, Stage, StageError
 from worker.demo.telling import Narrator, clock_time, in_short, states_in_words

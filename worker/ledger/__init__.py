@@ -6,14 +6,25 @@ A message is a row here before anybody is told about it, and no state is written
 from sqlalchemy import Engine
 
 from worker.encryption import KeyRing
-from worker.ledger.connection import LedgerError, migrate, open_engine, require_migrated, unreachable
+from worker.ledger.card_updates import (
+    CardUpdates,
+    CardUpdateSettlement,
+    CardUpdateState,
+    CardUpdateStatus,
+    ClaimedCardUpdate,
+    SentCard,
+    find_card,
+    request_card_update,
+)
+from worker.ledger.connection import PASSING_FAULTS, LedgerError, migrate, open_engine, require_migrated, unreachable
 from worker.ledger.deliveries import ClaimedMessage, Deliveries, Reaped, Settlement
 from worker.ledger.due import Due, DueSender
 from worker.ledger.history import Attempt, History, MessageStatus
-from worker.ledger.intake import KeyHolder, NewMessage, hold_key, insert_messages
+from worker.ledger.intake import KeyHolder, NewMessage, find_key, hold_key, insert_messages
+from worker.ledger.media import Media, StoredFile, keep_files
 from worker.ledger.recalls import ClaimedRecall, Recalls, RecallSettlement, RecallStatus
 from worker.ledger.schema import FINAL, Priority, State
-from worker.ledger.senders import Senders, UnknownSender
+from worker.ledger.senders import SenderExists, Senders, UnknownSender
 
 
 class Ledger:
@@ -24,13 +35,21 @@ class Ledger:
         self.senders = Senders(engine, key_ring)
         self.deliveries = Deliveries(engine)
         self.recalls = Recalls(engine)
+        self.card_updates = CardUpdates(engine)
+        self.media = Media(engine)
         self.due = Due(engine)
         self.history = History(engine)
 
 
 __all__ = [
     "FINAL",
+    "PASSING_FAULTS",
     "Attempt",
+    "CardUpdateSettlement",
+    "CardUpdateState",
+    "CardUpdateStatus",
+    "CardUpdates",
+    "ClaimedCardUpdate",
     "ClaimedMessage",
     "ClaimedRecall",
     "Deliveries",
@@ -39,6 +58,7 @@ __all__ = [
     "KeyHolder",
     "Ledger",
     "LedgerError",
+    "Media",
     "MessageStatus",
     "NewMessage",
     "Priority",
@@ -46,14 +66,21 @@ __all__ = [
     "RecallSettlement",
     "RecallStatus",
     "Recalls",
+    "SenderExists",
     "Senders",
+    "SentCard",
     "Settlement",
     "State",
+    "StoredFile",
     "UnknownSender",
+    "find_card",
+    "find_key",
     "hold_key",
     "insert_messages",
+    "keep_files",
     "migrate",
     "open_engine",
+    "request_card_update",
     "require_migrated",
     "unreachable",
 ]

@@ -7,9 +7,11 @@ from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from psycopg.errors import InsufficientPrivilege
-from sqlalchemy import Connection, Engine, create_engine, make_url, text
-from sqlalchemy.exc import ArgumentError, OperationalError, ProgrammingError
+from psycopg import Connection as PsycopgConnection
+from psycopg.errors import DeadlockDetected, InsufficientPrivilege, LockNotAvailable
+from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
+from sqlalchemy.exc import ArgumentError, InternalError, OperationalError, ProgrammingError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from worker.ledger.schema import SCHEMA
 
@@ -19,12 +21,16 @@ MIGRATION_LOCK = 0x7765636F6D
 CONNECT_SECONDS = 5
 
 
+PASSING_FAULTS = (OperationalError, InternalError, PoolTimeoutError)
+"""What a Postgres that restarts, fails over or is locked answers; the same statement can succeed later."""
+
+
 class LedgerError(Exception):
     """The ledger cannot be used; the text says why and what to do."""
 
 
-def open_engine(database_url: str, connections: int = 8) -> Engine:
-    """Prepare a pool of connections; none is opened yet.
+def open_engine(database_url: str, connections: int = 8, *, lock_seconds: float = 0) -> Engine:
+    """Prepare a pool of connections; none is opened yet. With `lock_seconds` no statement waits longer for a lock.
 
     `postgresql://` and `postgres://`, as other programs write it, are read as `postgresql+psycopg://`. Parameters
     of statements never appear in errors or logs: they are message texts and credentials.
@@ -36,7 +42,7 @@ def open_engine(database_url: str, connections: int = 8) -> Engine:
         url = make_url(database_url)
         if url.drivername in {"postgresql", "postgres"}:
             url = url.set(drivername="postgresql+psycopg")
-        return create_engine(
+        engine = create_engine(
             url,
             pool_size=connections,
             max_overflow=connections,
@@ -48,6 +54,14 @@ def open_engine(database_url: str, connections: int = 8) -> Engine:
         raise LedgerError(
             "WECOM_DATABASE_URL cannot be read; write it as postgresql+psycopg://user:password@host:5432/database"
         ) from None
+    if lock_seconds:
+
+        @event.listens_for(engine, "connect")
+        def _limit_waiting(connection: PsycopgConnection, _: object) -> None:
+            connection.execute(f"set lock_timeout = '{lock_seconds}s'")
+            connection.commit()
+
+    return engine
 
 
 def migrate(engine: Engine) -> None:
@@ -106,7 +120,9 @@ def require_migrated(engine: Engine) -> None:
 
 
 def unreachable(error: OperationalError) -> str:
-    """Say in one line that Postgres does not answer, without the address, which may hold a password."""
+    """Say in one line why Postgres does not do as asked, without the address, which may hold a password."""
+    if isinstance(error.orig, DeadlockDetected | LockNotAvailable):
+        return "another program holds rows this one needs; nothing was stored, try again"
     first_line = str(error.orig).strip().splitlines()[0] if error.orig else "no answer"
     return f"Postgres cannot be reached ({first_line}); check WECOM_DATABASE_URL and that the server runs"
 

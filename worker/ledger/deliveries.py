@@ -10,11 +10,21 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Engine, text
+from sqlalchemy import Engine, TextClause, text
 
-from worker.ledger.due import DUE
+from worker.ledger.due import CANNOT_WAIT, DUE
 from worker.ledger.schema import State
 from worker.messages.recipients import InvalidRecipients, Recipients
+
+_TAKE = """
+    update wecom.messages as message
+    set state = 'sending', attempt = attempt + 1, claimed_at = wecom.clock(),
+        lease_until = wecom.clock() + make_interval(secs => :lease_seconds)
+    from due
+    where message.id = due.id
+    returning message.id, attempt, retries, priority, requested_at, send_at, expires_at, claimed_at, resend_until,
+              touser, toparty, totag, body, files
+"""
 
 # One index range a priority, each read in the order of its due times: rows that are not due are never looked at.
 _CLAIM = text(f"""
@@ -30,13 +40,20 @@ _CLAIM = text(f"""
         ) as chosen
         limit :most
     )
-    update wecom.messages as message
-    set state = 'sending', attempt = attempt + 1, claimed_at = wecom.clock(),
-        lease_until = wecom.clock() + make_interval(secs => :lease_seconds)
-    from due
-    where message.id = due.id
-    returning message.id, attempt, retries, priority, requested_at, send_at, expires_at, claimed_at, resend_until,
-              touser, toparty, totag, body
+    {_TAKE}
+""")
+
+_CLAIM_IN_QUIET_WINDOW = text(f"""
+    with urgent as (
+        select id from wecom.messages where sender = :sender and priority = 0 and {DUE}
+        order by send_at limit :most for update skip locked
+    ), pressing as (
+        select id from wecom.messages where sender = :sender and {CANNOT_WAIT} and {DUE}
+        order by least(expires_at, resend_until) limit :most for update skip locked
+    ), due as (
+        select id from urgent union all select id from pressing limit :most
+    )
+    {_TAKE}
 """)
 
 # A recall that was asked for meanwhile is carried out here: what was sent is taken back, what certainly was not
@@ -57,7 +74,13 @@ _SETTLE = text("""
         error = answer.error,
         msgid = coalesce(answer.msgid, message.msgid),
         response_code = coalesce(answer.response_code, message.response_code),
-        sent_at = case when answer.state = 'sent' then wecom.clock() end
+        sent_at = case when answer.state = 'sent' then wecom.clock() end,
+        recall_error = case
+            when recall_requested_at is not null and answer.state = 'sent'
+                 and coalesce(answer.msgid, message.msgid) is null
+            then 'WeCom named no msgid for it, so it cannot be recalled'
+            else recall_error
+        end
     from unnest(
         cast(:ids as uuid[]), cast(:attempts as int[]), cast(:states as text[]), cast(:send_ats as timestamptz[]),
         cast(:retries as int[]), cast(:resend_untils as timestamptz[]), cast(:errcodes as int[]),
@@ -97,7 +120,7 @@ _RELEASE = text("""
 _REOPEN = text("""
     with expired as (
         select id, attempt, claimed_at, least(resend_until, claimed_at
-                   + make_interval(secs => coalesce((body ->> 'duplicate_check_interval')::int, 0) - :lease_seconds)
+                   + make_interval(secs => coalesce((body ->> 'duplicate_check_interval')::int, 0) - :margin_seconds)
                ) as resend_until
         from wecom.messages
         where state = 'sending' and lease_until <= wecom.clock()
@@ -138,7 +161,14 @@ _GIVE_UP_DOUBTFUL = text("""
     from doubtful where message.id = doubtful.id
 """)
 
-_FORGET_KEYS = text("delete from wecom.idempotency_keys where expires_at <= wecom.clock()")
+# A producer's open transaction may hold a key it takes anew; it is passed over, not waited for.
+_FORGET_KEYS = text("""
+    delete from wecom.idempotency_keys
+    where (sender, key) in (
+        select sender, key from wecom.idempotency_keys where expires_at <= wecom.clock()
+        limit :most for update skip locked
+    )
+""")
 
 DIED = "the worker stopped before it stored the answer; sent or not, nobody here knows"
 MOST_AT_ONCE = 10_000
@@ -159,6 +189,7 @@ class ClaimedMessage:
     resend_until: datetime | None
     recipients: Recipients
     body: Mapping[str, Any] = field(repr=False)
+    files: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,9 +234,12 @@ class Deliveries:
         `quiet_until` is the end of the quiet window that is on, with the time over which waiting messages are
         spread, or None outside of one.
         """
-        parameters = {"sender": sender, "most": most, "lease_seconds": lease_seconds, "quiet_until": quiet_until}
+        parameters = {"sender": sender, "most": most, "lease_seconds": lease_seconds}
         with self._engine.begin() as connection:
-            rows = connection.execute(_CLAIM, parameters).all()
+            if quiet_until is None:
+                rows = connection.execute(_CLAIM, parameters).all()
+            else:
+                rows = connection.execute(_CLAIM_IN_QUIET_WINDOW, parameters | {"quiet_until": quiet_until}).all()
         claimed = [
             ClaimedMessage(
                 id=row.id,
@@ -219,6 +253,7 @@ class Deliveries:
                 resend_until=row.resend_until,
                 recipients=Recipients(tuple(row.touser), tuple(row.toparty), tuple(row.totag)),
                 body=row.body,
+                files=tuple(row.files),
             )
             for row in rows
         ]
@@ -269,22 +304,34 @@ class Deliveries:
         with self._engine.begin() as connection:
             connection.execute(_RELEASE, parameters)
 
-    def reap(self, lease_seconds: float) -> Reaped:
-        """Reopen messages whose worker died, and end those whose time has passed."""
+    def reap(self, margin_seconds: float) -> Reaped:
+        """Reopen messages whose worker died, and end those whose time has passed.
+
+        `margin_seconds` is by how much the duplicate check must still cover a message when it is claimed again.
+        """
         with self._engine.begin() as connection:
-            rows = connection.execute(
-                _REOPEN, {"lease_seconds": lease_seconds, "most": MOST_AT_ONCE, "reason": DIED}
-            ).all()
+            parameters = {"margin_seconds": margin_seconds, "most": MOST_AT_ONCE, "reason": DIED}
+            rows = connection.execute(_REOPEN, parameters).all()
         reopened = {row.state: row.messages for row in rows}
-        with self._engine.begin() as connection:
-            given_up = connection.execute(_GIVE_UP_DOUBTFUL, {"most": MOST_AT_ONCE}).rowcount
-            expired = connection.execute(_EXPIRE, {"most": MOST_AT_ONCE}).rowcount
-            connection.execute(_FORGET_KEYS)
         return Reaped(
             reopened=reopened.get(State.SCHEDULED, 0),
-            unconfirmed=reopened.get(State.UNCONFIRMED, 0) + given_up,
-            expired=expired,
+            unconfirmed=reopened.get(State.UNCONFIRMED, 0) + self._all(_GIVE_UP_DOUBTFUL),
+            expired=self._all(_EXPIRE),
         )
+
+    def forget_keys(self) -> None:
+        """Delete idempotency keys that have expired."""
+        self._all(_FORGET_KEYS)
+
+    def _all(self, statement: TextClause) -> int:
+        """Run a statement, a bounded number of rows a transaction, until it finds no more; return how many it did."""
+        total = 0
+        while True:
+            with self._engine.begin() as connection:
+                done = connection.execute(statement, {"most": MOST_AT_ONCE}).rowcount
+            total += done
+            if done < MOST_AT_ONCE:
+                return total
 
 
 def _attempts(settlements: Sequence[Settlement]) -> dict[str, list[Any]]:

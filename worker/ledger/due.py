@@ -5,12 +5,18 @@ from datetime import datetime
 
 from sqlalchemy import Engine, text
 
-# In a quiet window only urgent messages go, and those that could not wait for its end.
+# A message that is due; the index messages_due serves the first line.
 DUE = """
     state = 'scheduled' and send_at <= wecom.clock()
     and (expires_at is null or expires_at > wecom.clock())
     and (resend_until is null or resend_until > wecom.clock())
-    and (cast(:quiet_until as timestamptz) is null or priority = 0 or least(expires_at, resend_until) < :quiet_until)
+"""
+
+# In a quiet window only urgent messages go, and those that cannot wait for its end; the index messages_that_cannot_wait
+# serves the second kind, so that nobody looks through the backlog that waits.
+CANNOT_WAIT = """
+    priority > 0 and (expires_at is not null or resend_until is not null)
+    and least(expires_at, resend_until) < :quiet_until
 """
 
 _MAY_SEND = "(sender.paused_reason is null or sender.paused_until <= wecom.clock())"
@@ -30,13 +36,25 @@ _SENDERS_WITH_DUE_MESSAGES = text(f"""
     order by sender.name
 """)
 
-_SENDERS_WITH_RECALLS = text(f"""
+_SENDERS_WITH_MESSAGES_THAT_GO_IN_QUIET_WINDOWS = text(f"""
+    select sender.name, 1 as messages
+    from wecom.senders as sender
+    where {_MAY_SEND} and (
+        exists (select from wecom.messages where messages.sender = sender.name and priority = 0 and {DUE})
+        or exists (select from wecom.messages where messages.sender = sender.name and {CANNOT_WAIT} and {DUE})
+    )
+    order by sender.name
+""")
+
+_NOT_LEASED = "(lease_until is null or lease_until <= wecom.clock())"
+_SENDERS_WITH_ERRANDS = text(f"""
     select sender.name
     from wecom.senders as sender
-    where {_MAY_SEND} and exists (
-        select from wecom.messages
-        where messages.sender = sender.name and state = 'recalling'
-          and (lease_until is null or lease_until <= wecom.clock())
+    where {_MAY_SEND} and (
+        exists (select from wecom.messages
+                where messages.sender = sender.name and state = 'recalling' and {_NOT_LEASED})
+        or exists (select from wecom.card_updates
+                   where card_updates.sender = sender.name and state = 'scheduled' and {_NOT_LEASED})
     )
     order by sender.name
 """)
@@ -65,12 +83,15 @@ class Due:
         return now
 
     def senders(self, enough: int, quiet_until: datetime | None) -> list[DueSender]:
-        """Return the senders with due messages; each is counted up to `enough`."""
+        """Return the senders with due messages, counted up to `enough`; in a quiet window those with any that go."""
         with self._engine.connect() as connection:
-            rows = connection.execute(_SENDERS_WITH_DUE_MESSAGES, {"enough": enough, "quiet_until": quiet_until})
+            if quiet_until is None:
+                rows = connection.execute(_SENDERS_WITH_DUE_MESSAGES, {"enough": enough})
+            else:
+                rows = connection.execute(_SENDERS_WITH_MESSAGES_THAT_GO_IN_QUIET_WINDOWS, {"quiet_until": quiet_until})
             return [DueSender(*row) for row in rows]
 
-    def recalling_senders(self) -> list[str]:
-        """Return the senders with sent messages that wait to be recalled."""
+    def senders_with_errands(self) -> list[str]:
+        """Return the senders with sent messages that wait to be recalled, or with cards that wait to be updated."""
         with self._engine.connect() as connection:
-            return list(connection.scalars(_SENDERS_WITH_RECALLS))
+            return list(connection.scalars(_SENDERS_WITH_ERRANDS))

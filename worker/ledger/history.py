@@ -8,7 +8,9 @@ from uuid import UUID
 
 from sqlalchemy import Engine, func, or_, select
 
+from worker.ledger.card_updates import CardUpdateStatus, card_updates_of
 from worker.ledger.schema import AttemptRow, InvalidRecipientRow, MessageRow, Priority, State
+from worker.messages import InvalidMessage, content_from_body
 from worker.messages.recipients import InvalidRecipients, Recipients
 
 _INVALID_FIELDS = {"user": "users", "party": "parties", "tag": "tags", "unlicensed": "unlicensed"}
@@ -28,7 +30,10 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True)
 class MessageStatus:
-    """Everything the ledger knows about one message; `parts` are the other calls of a divided audience."""
+    """Everything the ledger knows about one message.
+
+    `parts` are the other calls of a divided audience; `warnings` say what WeCom may show cut off.
+    """
 
     id: UUID
     sender: str
@@ -49,6 +54,8 @@ class MessageStatus:
     invalid: InvalidRecipients
     attempts: tuple[Attempt, ...]
     parts: tuple[UUID, ...]
+    card_updates: tuple[CardUpdateStatus, ...] = ()
+    warnings: tuple[str, ...] = ()
 
 
 class History:
@@ -80,6 +87,7 @@ class History:
                 .where(InvalidRecipientRow.message == message)
                 .order_by(InvalidRecipientRow.kind, InvalidRecipientRow.value)
             ).all()
+            card_updates = card_updates_of(connection, message)
             whole = row.part_of or row.id
             parts = connection.scalars(
                 select(MessageRow.id)
@@ -110,6 +118,8 @@ class History:
             invalid=InvalidRecipients(**left_out),
             attempts=tuple(Attempt(*attempt) for attempt in attempts),
             parts=tuple(parts),
+            card_updates=card_updates,
+            warnings=_warnings(row.body),
         )
 
     def counts(self, sender: str) -> dict[State, int]:
@@ -117,3 +127,10 @@ class History:
         counted = select(MessageRow.state, func.count()).where(MessageRow.sender == sender).group_by(MessageRow.state)
         with self._engine.connect() as connection:
             return {State(state): number for state, number in connection.execute(counted)}
+
+
+def _warnings(body: Mapping[str, Any]) -> tuple[str, ...]:
+    try:
+        return content_from_body(body).warnings()
+    except InvalidMessage:  # stored by a release with other limits
+        return ()

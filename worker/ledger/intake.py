@@ -20,6 +20,10 @@ _CLAIM_KEY = text("""
     where held.expires_at <= wecom.clock()
 """)
 _READ_KEY = text("select message, content_hash from wecom.idempotency_keys where sender = :sender and key = :key")
+_FIND_KEY = text("""
+    select message, content_hash from wecom.idempotency_keys
+    where sender = :sender and key = :key and expires_at > wecom.clock()
+""")
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +39,7 @@ class NewMessage:
     send_at: datetime
     expires_at: datetime | None = None
     part_of: UUID | None = None
+    files: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,10 +68,17 @@ def insert_messages(connection: Connection, messages: Sequence[NewMessage]) -> N
                 "toparty": list(message.recipients.parties),
                 "totag": list(message.recipients.tags),
                 "body": message.body,
+                "files": list(message.files),
             }
             for message in messages
         ],
     )
+
+
+def find_key(connection: Connection, sender: str, key: str) -> KeyHolder | None:
+    """Return the message an idempotency key stands for, or None if it is free."""
+    row = connection.execute(_FIND_KEY, {"sender": sender, "key": key}).one_or_none()
+    return KeyHolder(row.message, bytes(row.content_hash)) if row else None
 
 
 def hold_key(connection: Connection, sender: str, key: str, holder: KeyHolder, seconds: int) -> KeyHolder:

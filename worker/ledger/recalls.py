@@ -11,7 +11,10 @@ from worker.ledger.schema import State
 # Doc 94867: a message can be recalled within 24 hours. What is being sent just now, or has an unknown fate, is
 # remembered: the settlement carries the recall out once WeCom has named the msgid.
 _REQUEST = text("""
-    update wecom.messages
+    with parts as (
+        select id from wecom.messages where id = :id or part_of = :id order by id for update
+    )
+    update wecom.messages as message
     set state = case
             when state = 'scheduled' and resend_until is null then 'cancelled'
             when state = 'sent' and msgid is not null and sent_at > wecom.clock() - interval '24 hours' then 'recalling'
@@ -23,7 +26,8 @@ _REQUEST = text("""
                 then 'sent more than 24 hours ago; WeCom recalls only younger messages'
         end,
         recall_requested_at = coalesce(recall_requested_at, wecom.clock())
-    where (id = :id or part_of = :id) and state in ('scheduled', 'sending', 'sent')
+    from parts
+    where message.id = parts.id and state in ('scheduled', 'sending', 'sent')
 """)
 
 _READ = text("""
@@ -42,7 +46,8 @@ _CLAIM = text("""
     set attempt = attempt + 1, lease_until = wecom.clock() + make_interval(secs => :lease_seconds)
     from waiting
     where message.id = waiting.id
-    returning message.id, attempt, msgid
+    returning message.id, attempt, msgid, recall_error as doubt,
+              sent_at <= wecom.clock() - interval '24 hours' as too_late
 """)
 
 _SETTLE = text("""
@@ -71,11 +76,16 @@ class RecallStatus:
 
 @dataclass(frozen=True, slots=True)
 class ClaimedRecall:
-    """A sent message that this worker alone may recall until its lease ends."""
+    """A sent message that this worker alone may recall until its lease ends.
+
+    `doubt` tells of an earlier try whose answer was lost; `too_late` that WeCom recalls it no more.
+    """
 
     id: UUID
     attempt: int
     msgid: str
+    doubt: str | None
+    too_late: bool
 
 
 @dataclass(frozen=True, slots=True)

@@ -157,6 +157,12 @@ class MessageRow(Base):
             "resend_until",
             postgresql_where=text("state = 'scheduled' and resend_until is not null"),
         ),
+        Index(
+            "messages_that_cannot_wait",
+            "sender",
+            text("least(expires_at, resend_until)"),
+            postgresql_where=text("state = 'scheduled' and (expires_at is not null or resend_until is not null)"),
+        ),
         Index("messages_part_of", "part_of", postgresql_where=text("part_of is not null")),
     )
 
@@ -182,7 +188,8 @@ class MessageRow(Base):
     touser: Mapped[list[str]]
     toparty: Mapped[list[str]]
     totag: Mapped[list[str]]
-    body: Mapped[dict[str, Any]]
+    body: Mapped[dict[str, Any]] = mapped_column(comment="as WeCom reads it; files stand in it by reference")
+    files: Mapped[list[str]] = mapped_column(server_default=text("'{}'"), comment="references of the files in body")
 
     msgid: Mapped[str | None]
     response_code: Mapped[str | None]
@@ -239,15 +246,55 @@ class InvalidRecipientRow(Base):
     value: Mapped[str] = mapped_column(primary_key=True)
 
 
+class MediaFileRow(Base):
+    """A file that messages show, kept until no message can need it any more."""
+
+    __tablename__ = "media_files"
+    __table_args__ = (Index("media_files_needed_until", "needed_until"),)
+
+    reference: Mapped[str] = mapped_column(primary_key=True, comment="SHA-256 of kind, filename and content")
+    kind: Mapped[str]
+    filename: Mapped[str]
+    content: Mapped[bytes]
+    needed_until: Mapped[datetime]
+
+
 class MediaRow(Base):
     """A file uploaded for a sender, usable until its media_id expires."""
 
     __tablename__ = "media"
 
-    sender: Mapped[str] = mapped_column(ForeignKey("senders.name"), primary_key=True)
-    sha256: Mapped[bytes] = mapped_column(primary_key=True)
+    sender: Mapped[str] = mapped_column(ForeignKey("senders.name", ondelete="CASCADE"), primary_key=True)
+    reference: Mapped[str] = mapped_column(primary_key=True)
     media_id: Mapped[str]
     expires_at: Mapped[datetime]
+
+
+class CardUpdateRow(Base):
+    """One update of a sent card; its response_code can be used once."""
+
+    __tablename__ = "card_updates"
+    __table_args__ = (
+        CheckConstraint(
+            "state in ('scheduled', 'updated', 'failed', 'unconfirmed')",
+            name="state",
+        ),
+        Index("card_updates_message", "message"),
+        Index("card_updates_waiting", "sender", "requested_at", postgresql_where=text("state = 'scheduled'")),
+    )
+
+    response_code: Mapped[str] = mapped_column(primary_key=True)
+    message: Mapped[UUID]
+    sender: Mapped[str] = mapped_column(ForeignKey("senders.name"))
+    state: Mapped[str]
+    body: Mapped[dict[str, Any]]
+    requested_at: Mapped[datetime]
+    usable_until: Mapped[datetime]
+    lease_until: Mapped[datetime | None]
+    attempt: Mapped[int] = mapped_column(server_default="0")
+    updated_at: Mapped[datetime | None]
+    error: Mapped[str | None]
+    invalid_users: Mapped[list[str]] = mapped_column(server_default=text("'{}'"))
 
 
 class ScheduleRow(Base):

@@ -13,7 +13,15 @@ from worker.ledger.connection import LedgerError
 from worker.ledger.schema import SenderRow
 from worker.messages.sender import Sender
 
-_FIND = text("select *, wecom.clock() as now from wecom.senders where name = :name")
+# Producers may have no right to read the credentials, so they are asked for only where they are needed.
+_FIND = text("""
+    select name, provider, agentid, account_cap, paused_reason, paused_until, park_seconds, wecom.clock() as now
+    from wecom.senders where name = :name
+""")
+_ALL = text("""
+    select name, provider, agentid, account_cap, paused_reason, paused_until, park_seconds
+    from wecom.senders order by name
+""")
 
 # A parking is not renewed by the other calls that were under way, and never shortens a pause by hand.
 _PARK = text("""
@@ -36,6 +44,10 @@ class UnknownSender(LedgerError):  # noqa: N818 - what a producer reads
         super().__init__(f"there is no sender named {name!r}; {advice}")
 
 
+class SenderExists(LedgerError):  # noqa: N818 - it says what is the matter
+    """A sender has this name already."""
+
+
 class Senders:
     """The senders of a ledger; workers and the CLI have the key ring, producers need none."""
 
@@ -47,7 +59,7 @@ class Senders:
         """Store a new sender, its credentials encrypted.
 
         Raises:
-            LedgerError: the name is taken.
+            SenderExists: the name is taken.
         """
         row = insert(SenderRow).values(
             name=sender.name,
@@ -60,7 +72,7 @@ class Senders:
             with self._engine.begin() as connection:
                 connection.execute(row)
         except IntegrityError:
-            raise LedgerError(f"a sender named {sender.name!r} exists already; choose another name") from None
+            raise SenderExists(f"a sender named {sender.name!r} exists already; choose another name") from None
 
     def replace_credentials(self, name: str, agentid: int | None, credentials: Mapping[str, str]) -> None:
         """Give a sender other credentials and end the pause the old ones may have caused."""
@@ -93,10 +105,7 @@ class Senders:
     def all(self) -> list[Sender]:
         """Return all senders by name, without their credentials."""
         with self._engine.connect() as connection:
-            return [
-                _sender(row)
-                for row in connection.execute(select(SenderRow.__table__).order_by(SenderRow.name)).mappings()
-            ]
+            return [_sender(row) for row in connection.execute(_ALL).mappings()]
 
     def find(self, name: str) -> Sender:
         """Return one sender without its credentials.
@@ -116,7 +125,8 @@ class Senders:
         """
         with self._engine.connect() as connection:
             row = self._row(connection, name)
-        return replace(_sender(row), credentials=self._keys.decrypt(row["credentials"])), row["now"]
+            encrypted = connection.scalars(select(SenderRow.credentials).where(SenderRow.name == name)).one()
+        return replace(_sender(row), credentials=self._keys.decrypt(encrypted)), row["now"]
 
     def require(self, name: str, connection: Connection) -> datetime:
         """Check in a producer's transaction that a sender exists, and return the database's time.
@@ -176,7 +186,8 @@ class Senders:
         return self._key_ring
 
     def _row(self, connection: Connection, name: str) -> RowMapping:
-        row = connection.execute(_FIND, {"name": name}).mappings().one_or_none()
+        # Postgres refuses a NUL in any text, so no sender can be called so.
+        row = None if "\0" in name else connection.execute(_FIND, {"name": name}).mappings().one_or_none()
         if row is None:
             raise UnknownSender(
                 name, list(connection.scalars(select(SenderRow.name).order_by(SenderRow.name).limit(20)))

@@ -7,7 +7,7 @@ from redis import Redis
 from worker.encryption import KeyRing
 from worker.providers.base import Provider
 from worker.providers.wecom.client import WeComClient
-from worker.providers.wecom.provider import WeCom
+from worker.providers.wecom.provider import RENEWAL_SECONDS, WeCom
 from worker.providers.wecom.tokens import Tokens
 from worker.settings import Settings
 
@@ -15,13 +15,20 @@ CREDENTIAL_NAMES: Mapping[str, tuple[str, ...]] = {"wecom": WeCom.credential_nam
 """What each provider needs to authenticate, in the order in which `wecom senders add` asks for it."""
 
 
-def open_providers(settings: Settings, redis: Redis, key_ring: KeyRing) -> Mapping[str, Provider]:
-    """Make all providers ready for use by this process; no call is made yet."""
-    client = WeComClient(
+def open_client(settings: Settings) -> WeComClient:
+    """Prepare the connections of this process to WeCom; none is opened yet."""
+    return WeComClient(
         settings.api_base_url,
         connections=settings.connections,
         connect_timeout=settings.connect_timeout,
         read_timeout=settings.read_timeout,
-        proxy=settings.proxy,
+        proxy=settings.proxy.get_secret_value() if settings.proxy else None,
     )
-    return {"wecom": WeCom(client, Tokens(redis, key_ring))}
+
+
+def open_providers(settings: Settings, redis: Redis, key_ring: KeyRing) -> Mapping[str, Provider]:
+    """Make all providers ready for use by this process; no call is made yet."""
+    return {"wecom": WeCom(open_client(settings), Tokens(redis, key_ring))}
+
+
+__all__ = ["CREDENTIAL_NAMES", "RENEWAL_SECONDS", "open_client", "open_providers"]

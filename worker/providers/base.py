@@ -4,7 +4,7 @@ A new provider is one module with a class that follows `Provider`, and one line 
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Protocol
 
@@ -65,13 +65,30 @@ class Answer:
     http_status: int | None = None
     milliseconds: int = 0
 
+    @property
+    def said(self) -> str:
+        """The errcode and the reason, as a person reads them."""
+        return f"{self.errcode}: {self.reason}" if self.errcode else self.reason
+
+
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """The answer to an upload; with a `media_id` that names the file if it was accepted."""
+
+    answer: Answer
+    media_id: str | None = None
+
 
 class ProviderError(Exception):
-    """A provider cannot be used at all right now; `answer` says why and what that means."""
+    """A provider cannot be used right now, so a message was certainly not sent; `answer` says why.
+
+    Whatever became of the call that failed, be it an access token or an upload, its doubt is not the message's.
+    """
 
     def __init__(self, answer: Answer) -> None:
         super().__init__(answer.reason)
-        self.answer = answer
+        vague = answer.category in {Category.UNCERTAIN, Category.TRANSIENT, Category.UNLISTED}
+        self.answer = replace(answer, category=Category.UNREACHABLE) if vague else answer
 
 
 class Channel(Protocol):
@@ -83,6 +100,14 @@ class Channel(Protocol):
 
     def recall(self, msgid: str) -> Answer:
         """Take one sent message back."""
+        ...
+
+    def update_card(self, body: Mapping[str, object], response_code: str) -> Answer:
+        """Change a sent card, once for each response_code."""
+        ...
+
+    def upload(self, kind: str, filename: str, content: bytes) -> Upload:
+        """Upload a file for messages to show; `kind` is image, voice, video or file."""
         ...
 
 

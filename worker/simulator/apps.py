@@ -15,12 +15,16 @@ WRONG_SECRETS_WITHIN = 60
 
 @dataclass(slots=True)
 class App:
-    """One app of one corp: what gettoken asks for, the id messages name, and how many accounts it may serve."""
+    """One app of one corp: what gettoken asks for, the id messages name, and how many accounts it may serve.
+
+    Without a callback URL it cannot send cards that call back (43012).
+    """
 
     corpid: str
     secret: str
     agentid: int
     account_cap: int = 1_000_000
+    callback_url: bool = True
 
 
 NEWCOMER = App("ww-simulator", "simulator-secret", 1000002)
@@ -36,7 +40,8 @@ def app_from_text(text: str) -> App:
     parts = text.split(":")
     if len(parts) not in (3, 4) or not all(parts):
         raise ValueError(f"an app is written corpid:secret:agentid[:account_cap], not {text!r}")
-    return App(parts[0], parts[1], *(int(part) for part in parts[2:]))
+    account_cap = int(parts[3]) if len(parts) == 4 else NEWCOMER.account_cap
+    return App(parts[0], parts[1], int(parts[2]), account_cap)
 
 
 @dataclass(slots=True)

@@ -14,6 +14,9 @@ UNLICENSED_USER_PREFIX = "unlicensed"
 FIRST_INVALID_GROUP = 9000
 """In the simulator a name says how its bearer fares: `ghost7`, `unlicensed-li`, department or tag 9000 and above."""
 
+NOBODY_REJECTED = {"invaliduser": "", "invalidparty": "", "invalidtag": "", "unlicenseduser": ""}
+"""The lists of an answer where there is nothing to say (doc 90236)."""
+
 _USERID = re.compile(r"[a-z0-9][a-z0-9_.@-]{0,63}")
 _MOST_GROUP_DIGITS = 10
 
@@ -35,7 +38,7 @@ def audience_of(message: dict[str, object]) -> Audience:
     """
     touser, toparty, totag = (_list(message, name) for name in ("touser", "toparty", "totag"))
     if touser == EVERYONE:
-        return Audience([], [EVERYONE], {})  # toparty and totag are ignored then (doc 90236)
+        return Audience([], [EVERYONE], NOBODY_REJECTED)  # toparty and totag are ignored then (doc 90236)
     if not (touser or toparty or totag):
         raise RefusedError(82001)
     names = _split(touser.lower(), MOST_USERS, 40032)
@@ -44,12 +47,14 @@ def audience_of(message: dict[str, object]) -> Audience:
     invalid: list[str] = []
     unlicensed: list[str] = []
     for name in names:
-        if name.startswith(INVALID_USER_PREFIX) or not _USERID.fullmatch(name):
+        if not is_valid_user(name):
             invalid.append(name)
         elif name.startswith(UNLICENSED_USER_PREFIX):
             unlicensed.append(name)
         else:
             users.append(name)
+    if users and not (invalid or unlicensed or parties or tags):
+        return Audience(users, [], NOBODY_REJECTED)  # most messages are so
     groups = [f"party:{party}" for party in parties if _is_group(party)]
     groups += [f"tag:{tag}" for tag in tags if _is_group(tag)]
     rejected = {
@@ -61,6 +66,11 @@ def audience_of(message: dict[str, object]) -> Audience:
     if not users and not groups:
         raise RefusedError(81013, **{name: names for name, names in rejected.items() if names})
     return Audience(users, groups, rejected)
+
+
+def is_valid_user(userid: str) -> bool:
+    """Whether there is such a member; the userid is in lower case."""
+    return not userid.startswith(INVALID_USER_PREFIX) and _USERID.fullmatch(userid) is not None
 
 
 def _list(message: dict[str, object], name: str) -> str:

@@ -8,6 +8,8 @@ from typing import Any, Self, TypedDict, Unpack
 import orjson
 import requests
 
+from worker.simulator.card_updates import CardUpdate
+from worker.simulator.media import Upload
 from worker.simulator.record import Delivery
 
 _PAGE = 10_000
@@ -35,16 +37,18 @@ class Counters:
     """What the simulator counted since its start or last reset.
 
     Attributes:
-        calls: calls that came in, by endpoint (`gettoken`, `send`, `recall`), spoilt or not.
+        calls: calls that came in, by endpoint (`faults.ENDPOINTS`), spoilt or not.
         answers: whole JSON answers that went out, by endpoint and errcode.
         faults: how often each kind of fault fired.
         connections: connections accepted, the control's own among them.
         tokens_issued: different access tokens given out.
         deliveries: accepted sends, suppressed duplicates among them.
         duplicates: sends suppressed as duplicates.
-        truncated: texts cut at 2048 bytes.
+        truncated: messages of which something was cut off.
         recalled: messages taken back.
         dropped: person-times silently dropped.
+        uploads: files accepted by upload and uploadimg.
+        card_updates: cards updated.
         cpu_seconds: CPU time of the simulator's process, user and system, since it started.
     """
 
@@ -58,6 +62,8 @@ class Counters:
     truncated: int
     recalled: int
     dropped: int
+    uploads: int
+    card_updates: int
     cpu_seconds: float
 
 
@@ -89,9 +95,16 @@ class SimulatorControl:
         """The simulator's process."""
         return int(self._ask("health")["process_id"])
 
-    def add_app(self, corpid: str, secret: str, agentid: int, account_cap: int = 1_000_000) -> None:
-        """Accept another app, or change one that is known by its corpid and agentid."""
-        self._order("apps", corpid=corpid, secret=secret, agentid=agentid, account_cap=account_cap)
+    def add_app(
+        self, corpid: str, secret: str, agentid: int, account_cap: int = 1_000_000, *, callback_url: bool = True
+    ) -> None:
+        """Accept another app, or change one that is known by its corpid and agentid.
+
+        Without a callback URL its cards that call back are refused with 43012.
+        """
+        self._order(
+            "apps", corpid=corpid, secret=secret, agentid=agentid, account_cap=account_cap, callback_url=callback_url
+        )
 
     def add_fault(self, kind: str, **options: Unpack[FaultOptions]) -> None:
         """Spoil calls; `faults.KINDS` tells the kinds, `faults.Fault` the options."""
@@ -125,16 +138,30 @@ class SimulatorControl:
         """End living tokens early, of all apps or of one; calls with them are answered `errcode`. Returns how many."""
         return int(self._order("tokens/end", errcode=errcode, corpid=corpid, agentid=agentid)["ended"])
 
+    def invalidate_media(self, errcode: int = 40007, *, media_id: str | None = None, corpid: str | None = None) -> int:
+        """End media early, all or one corp's or one; messages that name it are answered `errcode`. Returns how many.
+
+        What is uploaded afterwards lives, the same bytes again included.
+        """
+        return int(self._order("media/end", errcode=errcode, media_id=media_id, corpid=corpid)["ended"])
+
+    def uploads(self, since: int = 0) -> list[Upload]:
+        """Every accepted upload and uploadimg from number `since` on, in order, without the bytes."""
+        return [Upload(**upload) for upload in self._all("uploads", since)]
+
+    def card_updates(self, since: int = 0, *, delivery: int | None = None) -> list[CardUpdate]:
+        """Every accepted update of a card from number `since` on, in order; of one delivery's card if it is named."""
+        updates = (CardUpdate(**update) for update in self._all("card-updates", since))
+        return [update for update in updates if delivery in (None, update.delivery)]
+
     def deliveries(self, since: int = 0) -> list[Delivery]:
         """Every accepted send from number `since` on, in order."""
         return list(self.iterate_deliveries(since))
 
     def iterate_deliveries(self, since: int = 0) -> Iterator[Delivery]:
         """Yield the same, page by page, without holding all of them."""
-        while page := self._ask(f"deliveries?since={since}&limit={_PAGE}")["deliveries"]:
-            for delivery in page:
-                yield Delivery(**delivery)
-            since += len(page)
+        for delivery in self._all("deliveries", since):
+            yield Delivery(**delivery)
 
     def served(self, *, include_recalled: bool = True) -> dict[str, list[str]]:
         """What each member (lower case), `@all`, `party:2` or `tag:7` was really shown, in order.
@@ -162,6 +189,12 @@ class SimulatorControl:
     def reset(self) -> None:
         """Make it as new: record, apps, tokens, limits, faults, settings and clock."""
         self._order("reset")
+
+    def _all(self, name: str, since: int) -> Iterator[dict[str, Any]]:
+        """Yield every entry of a list, asked for page by page."""
+        while page := self._ask(f"{name}?since={since}&limit={_PAGE}")[name.replace("-", "_")]:
+            yield from page
+            since += len(page)
 
     def _ask(self, question: str) -> dict[str, Any]:
         return self._read(self._session.get(f"{self.base_url}/simulator/{question}", timeout=_PATIENCE))

@@ -72,6 +72,18 @@ def _page(query: str) -> tuple[int, int]:
     return since, min(limit, LARGEST_PAGE)
 
 
+def _uploads(state: SimulatorState, query: str) -> object:
+    since, limit = _page(query)
+    uploads = state.wecom.media.uploads
+    return {"uploads": uploads[since : since + limit], "total": len(uploads)}
+
+
+def _card_updates(state: SimulatorState, query: str) -> object:
+    since, limit = _page(query)
+    updates = state.wecom.card_updates.updates
+    return {"card_updates": updates[since : since + limit], "total": len(updates)}
+
+
 def _apps(state: SimulatorState, _query: str) -> object:
     return {"apps": state.wecom.apps.apps}
 
@@ -94,6 +106,8 @@ def _add_app(state: SimulatorState, order: dict[str, object]) -> object:
         raise TypeError("corpid and secret are texts")
     if not all(type(number) is int and number >= 0 for number in (app.agentid, app.account_cap)):
         raise TypeError("agentid and account_cap are whole numbers")
+    if type(app.callback_url) is not bool:
+        raise TypeError("callback_url is true or false")
     state.wecom.apps.add(app)
     return app
 
@@ -125,19 +139,27 @@ def _change_settings(state: SimulatorState, order: dict[str, object]) -> object:
 
 def _end_tokens(state: SimulatorState, order: dict[str, object]) -> object:
     errcode = _whole(order, "errcode", 40014)
-    corpid = order.get("corpid")
     agentid = order.get("agentid")
     ended = state.wecom.apps.end_tokens(
-        errcode,
-        corpid=corpid if isinstance(corpid, str) else None,
-        agentid=agentid if isinstance(agentid, int) else None,
+        errcode, corpid=_text(order, "corpid"), agentid=agentid if isinstance(agentid, int) else None
     )
     return {"ended": ended}
+
+
+def _end_media(state: SimulatorState, order: dict[str, object]) -> object:
+    errcode = _whole(order, "errcode", 40007)
+    media = state.wecom.media
+    return {"ended": media.end(errcode, media_id=_text(order, "media_id"), corpid=_text(order, "corpid"))}
 
 
 def _reset(state: SimulatorState, _order: dict[str, object]) -> object:
     state.reset()
     return {}
+
+
+def _text(order: dict[str, object], name: str) -> str | None:
+    value = order.get(name)
+    return value if isinstance(value, str) else None
 
 
 def _whole(order: dict[str, object], name: str, default: int) -> int:
@@ -159,12 +181,14 @@ QUESTIONS: dict[str, Callable[[SimulatorState, str], object]] = {
     "counters": _counters,
     "deliveries": _deliveries,
     "served": _served,
+    "uploads": _uploads,
+    "card-updates": _card_updates,
     "apps": _apps,
     "faults": _faults,
     "clock": _clock,
     "settings": _settings,
 }
-"""GET; deliveries and served take `since` and `limit`, and served `recalled=0`."""
+"""GET; all lists take `since` and `limit`, and served `recalled=0`."""
 
 ORDERS: dict[str, Callable[[SimulatorState, dict[str, object]], object]] = {
     "apps": _add_app,
@@ -173,6 +197,7 @@ ORDERS: dict[str, Callable[[SimulatorState, dict[str, object]], object]] = {
     "clock": _set_clock,
     "settings": _change_settings,
     "tokens/end": _end_tokens,
+    "media/end": _end_media,
     "reset": _reset,
 }
 """POST with a JSON object."""

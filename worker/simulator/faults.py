@@ -8,7 +8,7 @@ import orjson
 
 from worker.simulator.rules import parameter
 
-ENDPOINTS = ("gettoken", "send", "recall")
+ENDPOINTS = ("gettoken", "send", "recall", "upload", "uploadimg", "update_card")
 
 KINDS = {
     "errcode": "answers `errcode`",
@@ -34,12 +34,13 @@ class Fault:
 
     Attributes:
         kind: one of `KINDS`.
-        endpoint: `gettoken`, `send`, `recall` or `any`.
+        endpoint: one of `ENDPOINTS` or `any`.
         probability: how likely a matching call is spoilt, 0 to 1, drawn from the plan's seed.
         times: at most so many calls are spoilt; None is no end.
         after: the first so many matching calls are left alone (`after=4, times=1` is the fifth call).
-        match: only calls with these values: `user` (among touser), `content` (a part of it),
-            `agentid`, `corpid` (of gettoken), `msgid` (of recall).
+        match: only calls with these values: `user` (among touser or userids), `content` (a part of it),
+            `agentid`, `msgtype`, `corpid` (of gettoken), `msgid` (of recall), `response_code` (of update_card),
+            `type` (of upload).
         errcode: for kind errcode; any number, -1 by default.
         seconds: for kind latency.
         status: for kind http.
@@ -170,15 +171,16 @@ def _message(query: str, body: bytes) -> dict[str, object]:
     except orjson.JSONDecodeError:
         message = None
     read: dict[str, object] = message if isinstance(message, dict) else {}
-    if corpid := parameter(query, "corpid"):
-        read["corpid"] = corpid
+    for name in ("corpid", "type"):
+        if value := parameter(query, name):
+            read[name] = value
     return read
 
 
 def _matches(match: Mapping[str, str | int], message: Mapping[str, object]) -> bool:
     for name, wanted in match.items():
         if name == "user":
-            if str(wanted).lower() not in str(message.get("touser", "")).lower().split("|"):
+            if str(wanted).lower() not in _users(message):
                 return False
         elif name == "content":
             part = message.get(str(message.get("msgtype")))
@@ -187,3 +189,9 @@ def _matches(match: Mapping[str, str | int], message: Mapping[str, object]) -> b
         elif message.get(name) != wanted:
             return False
     return True
+
+
+def _users(message: Mapping[str, object]) -> list[str]:
+    named = message.get("userids")
+    names = named if isinstance(named, list) else str(message.get("touser", "")).split("|")
+    return [str(name).lower() for name in names]

@@ -8,6 +8,7 @@ from worker.simulator.settings import Settings
 
 BEIJING_SHIFT = 8 * 3600
 DAY = 86_400
+PICTURE_MONTH = 30 * DAY
 DEBUG_CALLS_PER_MINUTE = 5
 """Calls with `debug=1` in the address (doc 90313)."""
 
@@ -41,12 +42,14 @@ class Limits:
     _calls: dict[tuple[str, str, int], _Window] = field(default_factory=dict)
     _person_times: dict[int, tuple[int, int]] = field(default_factory=dict)
     _shown: dict[int, dict[str, float | list[float]]] = field(default_factory=dict)
+    _pictures: dict[str, tuple[int, int]] = field(default_factory=dict)
 
     def reset(self) -> None:
         """Start counting anew; calls under way stay under way."""
         self._calls.clear()
         self._person_times.clear()
         self._shown.clear()
+        self._pictures.clear()
 
     def check_call(self, corpid: str, endpoint: str, now: float, *, debug: bool = False) -> None:
         """Count one call of a corp to an endpoint.
@@ -79,6 +82,20 @@ class Limits:
         if counted + persons > app.account_cap * self.settings.persons_per_account:
             raise RefusedError(45009)
         self._person_times[app_number] = (day, counted + persons)
+
+    def check_picture(self, corpid: str, now: float) -> None:
+        """Count one picture of uploadimg: so many a natural day in Beijing, so many in 30 days (doc 90312).
+
+        Raises:
+            RefusedError: 45009 for the rest of the day, or for 30 days.
+        """
+        day = int(now + BEIJING_SHIFT) // DAY
+        counted_day, counted = self._pictures.get(corpid, (day, 0))
+        counted = counted + 1 if counted_day == day else 1
+        if 0 < self.settings.uploadimg_per_day < counted:
+            raise RefusedError(45009)
+        self._check_window(corpid, "pictures", now, self.settings.uploadimg_per_month, PICTURE_MONTH)
+        self._pictures[corpid] = (day, counted)
 
     def shows(self, app_number: int, userid: str, now: float) -> bool:
         """Whether a member is shown one more message of the app, and count it if so (doc 90312).

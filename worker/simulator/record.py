@@ -1,10 +1,10 @@
 """Every accepted message/send: when, from whom, which bytes, who was shown it and who was not."""
 
-import base64
 import binascii
 import secrets
 from array import array
-from dataclasses import dataclass
+from base64 import b64decode, b64encode
+from dataclasses import dataclass, field
 from hashlib import blake2b
 from itertools import islice
 
@@ -32,8 +32,12 @@ class Delivery:
         served: who was shown it: userids in lower case, `@all`, `party:2`, `tag:7`.
         dropped: members who were silently left out because they were sent too much (doc 90312).
         duplicate_of: the number of the delivery this one repeats; then nobody was shown it (doc 90236).
-        truncated: whether text past 2048 bytes was cut off (doc 90236).
+        truncated: whether anything was cut off (doc 90236).
         recalled_at: when it was taken back, if it was.
+        truncated_fields: the fields that were cut, such as `news.articles[0].title` (doc 90236).
+        unknown_fields: fields its type does not list, such as `textcard.colour` or `safe`; they were ignored.
+        response_code: what a card that calls back was answered; empty otherwise.
+        updates: the numbers of the updates of its card, in order.
     """
 
     number: int
@@ -49,12 +53,16 @@ class Delivery:
     duplicate_of: int | None
     truncated: bool
     recalled_at: float | None
+    truncated_fields: list[str] = field(default_factory=list)
+    unknown_fields: list[str] = field(default_factory=list)
+    response_code: str = ""
+    updates: list[int] = field(default_factory=list)
 
 
 class Record:
     """All deliveries, kept in columns because a benchmark makes a million of them.
 
-    A msgid is the delivery's number under a seal, so that none of them needs to be stored.
+    A msgid is the delivery's number under a seal, and so is a response_code, so that none of them needs to be stored.
     """
 
     def __init__(self, apps: list[App]) -> None:
@@ -66,7 +74,9 @@ class Record:
 
     def reset(self) -> None:
         """Forget every delivery; msgids given out before become unknown."""
-        self._seal_key = secrets.token_bytes(32)
+        key = secrets.token_bytes(32)
+        self._msgid_seal = blake2b(key=key, digest_size=_SEAL_BYTES, person=b"msgid")
+        self._code_seal = blake2b(key=key, digest_size=_SEAL_BYTES, person=b"response_code")
         self._at = array("d")
         self._app_numbers = array("L")
         self._digests = bytearray()
@@ -75,7 +85,10 @@ class Record:
         self._served: list[str] = []
         self._dropped: dict[int, str] = {}
         self._duplicates: dict[int, tuple[int, str]] = {}
-        self._truncated: set[int] = set()
+        self._truncated: dict[int, list[str]] = {}
+        self._unknown: dict[int, list[str]] = {}
+        self._card_types: dict[int, str] = {}
+        self._card_updates: dict[int, list[int]] = {}
         self._recalled_at: dict[int, float] = {}
         self._last_contents: dict[str, str] = {}
 
@@ -91,13 +104,30 @@ class Record:
         self._served.append("")
         return len(self._at) - 1
 
-    def serve(self, number: int, served: list[str], dropped: list[str], *, truncated: bool) -> None:
-        """Write down who was shown it, who was not, and whether the text was cut."""
+    def serve(self, number: int, served: list[str], dropped: list[str]) -> None:
+        """Write down who was shown it and who was not."""
         self._served[number] = "|".join(served)
         if dropped:
             self._dropped[number] = "|".join(dropped)
+
+    def note(self, number: int, *, truncated: list[str], unknown: list[str]) -> None:
+        """Write down which fields were cut, and which no document lists."""
         if truncated:
-            self._truncated.add(number)
+            self._truncated[number] = truncated
+        if unknown:
+            self._unknown[number] = unknown
+
+    def add_card(self, number: int, card_type: str) -> None:
+        """Write down that it is a card that calls back and so can be updated."""
+        self._card_types[number] = card_type
+
+    def card_type(self, number: int) -> str:
+        """Which type of card it is; empty for anything but a card that calls back."""
+        return self._card_types.get(number, "")
+
+    def update_card(self, number: int, update: int) -> None:
+        """Write down that its card was updated."""
+        self._card_updates.setdefault(number, []).append(update)
 
     def suppress(self, number: int, original: int, msgid: str) -> None:
         """Write down that it repeats an earlier one and was answered with this msgid."""
@@ -125,20 +155,19 @@ class Record:
 
     def msgid(self, number: int) -> str:
         """The msgid of a delivery: 72 characters, unique, without meaning to the client (doc 94867 shows 63)."""
-        plain = number.to_bytes(_NUMBER_BYTES, "big")
-        return base64.urlsafe_b64encode(self._seal(plain) + plain).decode()
+        return _sealed(number, self._msgid_seal)
 
     def number(self, msgid: str) -> int | None:
         """The delivery a msgid names, or None where it was never given out here."""
-        try:
-            opened = base64.b64decode(msgid, altchars=b"-_", validate=True)
-        except (binascii.Error, ValueError):
-            return None
-        seal, plain = opened[:-_NUMBER_BYTES], opened[-_NUMBER_BYTES:]
-        if not seal or seal != self._seal(plain):
-            return None
-        number = int.from_bytes(plain, "big")
-        return number if number < len(self._at) else None
+        return self._opened(msgid, self._msgid_seal)
+
+    def response_code(self, number: int) -> str:
+        """The response_code of a delivery's card."""
+        return _sealed(number, self._code_seal)
+
+    def number_of_code(self, response_code: str) -> int | None:
+        """The delivery a response_code is for, or None where it was never given out here."""
+        return self._opened(response_code, self._code_seal)
 
     def delivery(self, number: int) -> Delivery:
         """Everything known about one delivery."""
@@ -158,6 +187,10 @@ class Record:
             duplicate_of=original,
             truncated=number in self._truncated,
             recalled_at=self._recalled_at.get(number),
+            truncated_fields=self._truncated.get(number, []),
+            unknown_fields=self._unknown.get(number, []),
+            response_code=self.response_code(number) if number in self._card_types else "",
+            updates=self._card_updates.get(number, []),
         )
 
     def page(self, since: int, limit: int) -> list[Delivery]:
@@ -183,8 +216,27 @@ class Record:
             "dropped": sum(dropped.count("|") + 1 for dropped in self._dropped.values()),
         }
 
-    def _seal(self, plain: bytes) -> bytes:
-        return blake2b(plain, key=self._seal_key, digest_size=_SEAL_BYTES).digest()
+    def _opened(self, text: str, sealer: blake2b) -> int | None:
+        try:
+            opened = b64decode(text, altchars=b"-_", validate=True)
+        except (binascii.Error, ValueError):
+            return None
+        seal, plain = opened[:-_NUMBER_BYTES], opened[-_NUMBER_BYTES:]
+        if not seal or seal != _seal(plain, sealer):
+            return None
+        number = int.from_bytes(plain, "big")
+        return number if number < len(self._at) else None
+
+
+def _sealed(number: int, sealer: blake2b) -> str:
+    plain = number.to_bytes(_NUMBER_BYTES, "big")
+    return b64encode(_seal(plain, sealer) + plain, b"-_").decode()
+
+
+def _seal(plain: bytes, sealer: blake2b) -> bytes:
+    seal = sealer.copy()
+    seal.update(plain)
+    return seal.digest()
 
 
 def _names(joined: str) -> list[str]:

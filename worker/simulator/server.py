@@ -26,6 +26,9 @@ ADDRESSES = {
     "/cgi-bin/gettoken": "gettoken",
     "/cgi-bin/message/send": "send",
     "/cgi-bin/message/recall": "recall",
+    "/cgi-bin/message/update_template_card": "update_card",
+    "/cgi-bin/media/upload": "upload",
+    "/cgi-bin/media/uploadimg": "uploadimg",
 }
 """The part of the API that is simulated."""
 
@@ -39,6 +42,8 @@ class Connection(asyncio.Protocol):
     def __init__(self, state: SimulatorState) -> None:
         self._state = state
         self._buffer = b""
+        self._collected: list[bytes] = []
+        self._missing = 0
         self._transport: asyncio.Transport
         self._timer: asyncio.TimerHandle | None = None
         self._corp_under_way = ""
@@ -62,6 +67,14 @@ class Connection(asyncio.Protocol):
         """Collect what came and answer every request that is complete."""
         if self._deaf:
             return
+        if len(data) < self._missing:
+            self._missing -= len(data)
+            self._collected.append(data)  # a large body is put together once
+            return
+        if self._collected:
+            data = b"".join((*self._collected, data))
+            self._collected.clear()
+        self._missing = 0
         self._buffer = self._buffer + data if self._buffer else data
         if not self._answer_due:
             self._work()
@@ -71,16 +84,16 @@ class Connection(asyncio.Protocol):
     def _work(self) -> None:
         while self._buffer and not self._answer_due and not self._deaf:
             try:
-                read = read_request(self._buffer)
+                request, used = read_request(self._buffer)
             except MalformedError as malformed:
                 self._write(page_bytes(malformed.status, keep_alive=False), keep_alive=False)
                 return
-            if read is None:
+            if request is None:
+                self._missing = used - len(self._buffer)
                 if not self._told_to_continue and expects_continue(self._buffer):
                     self._told_to_continue = True
                     self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
                 return
-            request, used = read
             self._buffer = self._buffer[used:]
             self._told_to_continue = False
             self._serve(request)
@@ -96,7 +109,7 @@ class Connection(asyncio.Protocol):
         if state.faults or settings.latency or settings.latency_jitter:
             self._serve_with_faults(endpoint, request)
             return
-        answer = state.wecom.answer(endpoint, request.method, request.query, request.body)
+        answer = state.wecom.answer(endpoint, request)
         state.count_answer(endpoint, answer.errcode)
         self._write(answer_bytes(answer, keep_alive=request.keep_alive), keep_alive=request.keep_alive)
 
@@ -124,7 +137,7 @@ class Connection(asyncio.Protocol):
         wecom = self._state.wecom
         answer = accepted("", msgid="0" * 72)
         if fault is None or fault.carries_out:
-            answer = wecom.answer(endpoint, request.method, request.query, request.body)
+            answer = wecom.answer(endpoint, request)
         if fault and fault.kind == "errcode":
             return refused(fault.errcode)
         if fault and fault.kind == "token_expired":

@@ -51,5 +51,7 @@ class SimulatorState:
             "connections": self.connections,
             "tokens_issued": self.wecom.apps.tokens_issued,
             **self.wecom.record.counts(),
+            "uploads": len(self.wecom.media.uploads),
+            "card_updates": len(self.wecom.card_updates.updates),
             "cpu_seconds": time.process_time(),
         }

@@ -1,25 +1,38 @@
 """HTTP/1.1 as bytes: requests read out of a buffer, answers written."""
 
+import re
 from http import HTTPStatus
 from typing import NamedTuple
 
 from worker.simulator.answers import Answer
 
 MOST_HEAD_BYTES = 65_536
-MOST_BODY_BYTES = 16 * 1024 * 1024
+MOST_BODY_BYTES = 32 * 1024 * 1024
 _JSON = "application/json; charset=UTF-8"
+_JSON_BYTES = _JSON.encode()
+_ACCEPTED_HEAD = (
+    b"HTTP/1.1 200 OK\r\nContent-Type: %s\r\nError-Code: 0\r\nError-Msg: ok\r\nContent-Length: " % _JSON_BYTES
+)
 _HEAD_END = b"\r\n\r\n"
+_CONTENT_TYPE = re.compile(rb"\r\ncontent-type:([^\r\n]*)", re.IGNORECASE)
 _REQUEST_LINE_PARTS = 3
 
 
 class Request(NamedTuple):
-    """One request: path and query as text, the body as it came, and whether the connection goes on after it."""
+    """One request: path and query as text, body and head as they came, and whether the connection goes on after it."""
 
     method: bytes
     path: str
     query: str
     body: bytes
     keep_alive: bool
+    head: bytes
+
+    @property
+    def content_type(self) -> str:
+        """Of the body, as it came."""
+        found = _CONTENT_TYPE.search(self.head)
+        return found[1].strip().decode("latin-1") if found else ""
 
 
 class MalformedError(Exception):
@@ -30,8 +43,12 @@ class MalformedError(Exception):
         self.status = status
 
 
-def read_request(buffer: bytes) -> tuple[Request, int] | None:
-    """Read the first request in a buffer; returns it and how many bytes it took, or None while it is incomplete.
+def read_request(buffer: bytes) -> tuple[Request | None, int]:
+    """Read the first request in a buffer.
+
+    Returns:
+        The request and how many bytes it took; None while it is incomplete, and how many bytes must be there before
+        it is worth another look.
 
     Raises:
         MalformedError: 400, 411 (no chunked bodies here), 413 or 431.
@@ -40,7 +57,7 @@ def read_request(buffer: bytes) -> tuple[Request, int] | None:
     if head_end < 0 or head_end > MOST_HEAD_BYTES:
         if len(buffer) > MOST_HEAD_BYTES:
             raise MalformedError(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
-        return None
+        return None, len(buffer) + 1
     line_end = buffer.find(b"\r\n")
     parts = buffer[:line_end].split(b" ")
     if len(parts) != _REQUEST_LINE_PARTS or not parts[2].startswith(b"HTTP/1.") or not parts[1].startswith(b"/"):
@@ -51,11 +68,12 @@ def read_request(buffer: bytes) -> tuple[Request, int] | None:
     body_start = head_end + len(_HEAD_END)
     body_end = body_start + _content_length(headers)
     if len(buffer) < body_end:
-        return None
-    connection = _header(headers, b"connection")
+        return None, body_end
+    connection = _header(headers, b"\r\nconnection:")
     keep_alive = connection != b"close" if parts[2] != b"HTTP/1.0" else connection == b"keep-alive"
     path, _, query = parts[1].decode("latin-1").partition("?")
-    return Request(parts[0], path, query, buffer[body_start:body_end], keep_alive), body_end
+    body, head = buffer[body_start:body_end], buffer[line_end:body_start]
+    return Request(parts[0], path, query, body, keep_alive, head), body_end
 
 
 def expects_continue(buffer: bytes) -> bool:
@@ -66,15 +84,18 @@ def expects_continue(buffer: bytes) -> bool:
 
 def answer_bytes(answer: Answer, *, keep_alive: bool) -> bytes:
     """An API answer: HTTP 200 with errcode and errmsg repeated in headers, as WeCom has been seen to do."""
+    content = answer.content
+    if answer.errcode == 0 and keep_alive:
+        return b"%s%d\r\n\r\n%s" % (_ACCEPTED_HEAD, len(content), content)
     return (
         b"HTTP/1.1 200 OK\r\nContent-Type: %s\r\nError-Code: %d\r\nError-Msg: %s\r\n%sContent-Length: %d\r\n\r\n%s"
         % (
-            _JSON.encode(),
+            _JSON_BYTES,
             answer.errcode,
             answer.errmsg.encode(),
             b"" if keep_alive else b"Connection: close\r\n",
-            len(answer.content),
-            answer.content,
+            len(content),
+            content,
         )
     )
 
@@ -97,7 +118,7 @@ def page_bytes(status: int, *, keep_alive: bool) -> bytes:
 
 
 def _content_length(headers: bytes) -> int:
-    text = _header(headers, b"content-length")
+    text = _header(headers, b"\r\ncontent-length:")
     if not text:
         return 0
     if not text.isdigit() or headers.count(b"\r\ncontent-length:") > 1:
@@ -108,9 +129,9 @@ def _content_length(headers: bytes) -> int:
     return length
 
 
-def _header(headers: bytes, name: bytes) -> bytes:
-    start = headers.find(b"\r\n" + name + b":")
+def _header(headers: bytes, line: bytes) -> bytes:
+    start = headers.find(line)
     if start < 0:
         return b""
-    start += len(name) + 3
+    start += len(line)
     return headers[start : headers.find(b"\r\n", start)].strip()

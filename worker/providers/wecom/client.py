@@ -24,6 +24,7 @@ from worker.providers.wecom.errcodes import category_of
 log = logging.getLogger(__name__)
 
 LONGEST_REASON = 500
+LARGEST_ERRCODE = 2**31 - 1
 HEADERS = {"Content-Type": "application/json; charset=utf-8", "Accept": "application/json"}
 WRONG_JSON = "wrong json format"
 """WeCom adds this to errmsg where it could read only part of a request (doc 90313)."""
@@ -66,24 +67,30 @@ class WeComClient:
 
     def get(self, path: str, query: Mapping[str, str]) -> Reply:
         """Call an API that takes everything in the query; `path` begins with `/cgi-bin/`."""
-        return self._call("GET", path, query, None)
+        return self._call(requests.Request("GET", self._url(path, query), headers=HEADERS))
 
     def post(self, path: str, query: Mapping[str, str], body: bytes) -> Reply:
         """Call an API that takes a JSON body, already serialised."""
-        return self._call("POST", path, query, body)
+        return self._call(requests.Request("POST", self._url(path, query), headers=HEADERS, data=body))
+
+    def upload(self, path: str, query: Mapping[str, str], filename: str, content: bytes) -> Reply:
+        """Call an API that takes one file, as the part `media` of a form (doc 90253)."""
+        return self._call(requests.Request("POST", self._url(path, query), files={"media": (filename, content)}))
 
     def close(self) -> None:
         """Close idle connections."""
         self._adapter.close()
 
-    def _call(self, method: str, path: str, query: Mapping[str, str], body: bytes | None) -> Reply:
-        url = f"{self._base_url}{path}?{urlencode(query)}"
-        request = requests.Request(method, url, headers=HEADERS, data=body).prepare()
+    def _url(self, path: str, query: Mapping[str, str]) -> str:
+        return f"{self._base_url}{path}?{urlencode(query)}"
+
+    def _call(self, request: requests.Request) -> Reply:
         started = time.monotonic()
         try:
+            prepared = request.prepare()
             # The adapter is called directly: a session would read proxies and passwords from the environment and
             # follow redirects, and none of that may happen to a call that carries a secret.
-            response = self._adapter.send(request, timeout=self._timeouts, verify=True, proxies=self._proxies)
+            response = self._adapter.send(prepared, timeout=self._timeouts, verify=True, proxies=self._proxies)
             content = response.content
         except (requests.RequestException, HTTPError, OSError) as error:
             return Reply(_no_answer(error, _milliseconds_since(started)), {})
@@ -104,6 +111,8 @@ def _no_answer(error: Exception, milliseconds: int) -> Answer:
         )
     if isinstance(error, requests.exceptions.ReadTimeout):
         return Answer(Category.UNCERTAIN, reason="no answer before the read time-out", milliseconds=milliseconds)
+    if isinstance(error, requests.exceptions.InvalidURL | requests.exceptions.InvalidSchema):
+        return Answer(Category.UNREACHABLE, reason="the address of the API or of the proxy cannot be used")
     if isinstance(error, requests.exceptions.ConnectTimeout) or _never_connected(error):
         return Answer(Category.UNREACHABLE, reason="no connection to WeCom", milliseconds=milliseconds)
     return Answer(Category.UNCERTAIN, reason="the connection broke before the answer", milliseconds=milliseconds)
@@ -128,8 +137,8 @@ def _read(status: int, content: bytes, milliseconds: int) -> Reply:
             category=category_of(errcode),
             errcode=errcode,
             reason="" if errcode == 0 else reason,
-            msgid=payload.get("msgid") or None,
-            response_code=payload.get("response_code") or None,
+            msgid=_text(payload.get("msgid")),
+            response_code=_text(payload.get("response_code")),
             invalid=InvalidRecipients(
                 users=_ids(payload.get("invaliduser")),
                 parties=_ids(payload.get("invalidparty")),
@@ -148,7 +157,10 @@ def _json_object(content: bytes) -> dict[str, Any] | None:
         payload = orjson.loads(content)
     except orjson.JSONDecodeError:
         return None
-    if not isinstance(payload, dict) or not isinstance(payload.get("errcode", 0), int | None):
+    if not isinstance(payload, dict):
+        return None
+    errcode = payload.get("errcode")
+    if errcode is not None and (not isinstance(errcode, int) or abs(errcode) > LARGEST_ERRCODE):
         return None
     return payload
 
@@ -174,9 +186,19 @@ def _ids(value: object) -> tuple[str, ...]:
     """Read a list of recipients, which WeCom writes joined by `|`, as an array, empty, or not at all."""
     if isinstance(value, str):
         value = value.split("|")
-    return tuple(text for one in value if (text := str(one).strip())) if isinstance(value, list) else ()
+    return tuple(text for one in value if (text := _printable(str(one)).strip())) if isinstance(value, list) else ()
+
+
+def _text(value: object) -> str | None:
+    """Read a msgid or response_code; their type is not documented."""
+    return _printable(str(value)) or None if isinstance(value, str | int) else None
+
+
+def _printable(text: str) -> str:
+    """Return a text without what the ledger or a terminal could not take."""
+    return "".join(character for character in text if character.isprintable())
 
 
 def redacted(text: str) -> str:
     """Return a text from outside as one line of bounded length without anything that looks like a secret."""
-    return _SECRET.sub(r"\1***", " ".join(text.split()))[:LONGEST_REASON]
+    return _SECRET.sub(r"\1***", _printable(" ".join(text.split())))[:LONGEST_REASON]

@@ -43,17 +43,18 @@ class Retry(StrEnum):
 BEHAVIOUR: Mapping[tuple[Category, Retry], str] = MappingProxyType(
     {
         (Category.TRANSIENT, Retry.BACKOFF): (
-            "sends the same message again, each time after a longer wait; after -1 it makes at most 3 quick retries."
+            "sends the same message again after about 1, 2 and 4 seconds; then the message fails."
         ),
         (Category.TOKEN, Retry.REFRESH_ONCE): (
-            "drops the token it used, fetches a new one once and sends the message again once."
+            "drops the token it used, fetches a new one and sends the message again; refused once more, the sender is "
+            "paused and its messages wait."
         ),
         (Category.TOKEN, Retry.WAIT_NEXT_SUITE_TICKET): (
-            "waits for the next suite_ticket, fetches a new token with it and sends the message again."
+            "pauses the sender; its messages wait until a suite_ticket has come and `wecom senders resume NAME`."
         ),
         (Category.RATE_LIMITED, Retry.WAIT): (
-            "parks the sender for 60 seconds, and twice as long each time it happens again; its messages wait, "
-            "and this does not count as an attempt."
+            "parks the sender for a minute (45033: 5 seconds), and twice as long each time it happens again, up to an "
+            "hour; its messages wait, and this does not count as an attempt."
         ),
         (Category.RECIPIENT, Retry.NO): (
             "fails the message at once and does not try again; after a recall the message stays sent."
@@ -71,7 +72,7 @@ BEHAVIOUR: Mapping[tuple[Category, Retry], str] = MappingProxyType(
 )
 """What the worker does, for every pair of category and retry the table may hold; each completes "the worker ..."."""
 
-UNLISTED_BEHAVIOUR = "tries once more; if that is refused too, a person decides."
+UNLISTED_BEHAVIOUR = "tries once more after about a minute; if that is refused too, the message fails."
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,179 @@
+"""Files that messages show: uploaded once, used while they live, uploaded again when they do not."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from sqlalchemy import text
+
+from worker import File, Image, InvalidMessage, Producer, SendRequest, State
+from worker.delivery.deliver import deliver
+from worker.delivery.media_fetch import fetch, public_address
+from worker.delivery.office import Office
+from worker.delivery.reap import reap
+from worker.ledger import Ledger
+from worker.simulator.control import SimulatorControl
+
+PNG = b"\x89PNG\r\n\x1a\n" + b"picture" * 10
+
+
+def run(office: Office) -> None:
+    while deliver(office, "hr", lambda: None).more_due:
+        pass
+
+
+def test_a_picture_is_uploaded_once_for_a_whole_fan_out(
+    office: Office, ledger: Ledger, producer: Producer, simulator: SimulatorControl, tmp_path: Path
+) -> None:
+    path = tmp_path / "菜单.png"
+    path.write_bytes(PNG)
+    producer.send_many(SendRequest("hr", Image(path=path), users=[f"u{n}"]) for n in range(300))
+    run(office)
+    assert ledger.history.counts("hr") == {State.SENT: 300}
+    uploads = simulator.uploads()
+    assert [(upload.filename, upload.kind) for upload in uploads] == [("菜单.png", "image")]
+    assert len(simulator.served()) == 300
+
+
+def test_a_later_message_uses_the_same_upload(office: Office, producer: Producer, simulator: SimulatorControl) -> None:
+    for user in ("a", "b"):
+        producer.send("hr", Image(data=PNG, filename="a.png"), users=[user])
+        run(office)
+    assert len(simulator.uploads()) == 1
+
+
+def test_the_same_bytes_under_another_name_are_another_file(
+    office: Office, producer: Producer, simulator: SimulatorControl
+) -> None:
+    for name in ("march.pdf", "april.pdf"):
+        producer.send("hr", File(data=b"the same content", filename=name), users=["a"])
+    run(office)
+    assert sorted(upload.filename for upload in simulator.uploads()) == ["april.pdf", "march.pdf"]
+
+
+@pytest.mark.parametrize("errcode", [40007, 40145])
+def test_a_file_wecom_does_not_know_any_more_is_uploaded_once_more_amid_a_fan_out(
+    office: Office, ledger: Ledger, producer: Producer, simulator: SimulatorControl, errcode: int
+) -> None:
+    producer.send("hr", Image(data=PNG, filename="a.png"), users=["first"])
+    run(office)
+    simulator.invalidate_media(errcode)
+    producer.send_many(SendRequest("hr", Image(data=PNG, filename="a.png"), users=[f"u{n}"]) for n in range(300))
+    run(office)
+    assert ledger.history.counts("hr") == {State.SENT: 301}
+    assert len(simulator.uploads()) == 2
+
+
+def test_a_file_past_its_three_days_is_uploaded_again(
+    office: Office,
+    ledger: Ledger,
+    producer: Producer,
+    simulator: SimulatorControl,
+    set_clock: Callable[[datetime], None],
+) -> None:
+    producer.send("hr", Image(data=PNG, filename="a.png"), users=["a"])
+    run(office)
+    set_clock(datetime.now(UTC) + timedelta(days=3, minutes=1))
+    office.media._remembered.clear()  # noqa: SLF001 - a minute has passed for the process too
+    producer.send("hr", Image(data=PNG, filename="a.png"), users=["b"])
+    run(office)
+    assert ledger.history.counts("hr") == {State.SENT: 2}
+    assert len(simulator.uploads()) == 2
+
+
+def test_a_file_of_twenty_megabytes_is_sent_and_one_byte_more_is_refused(
+    office: Office, ledger: Ledger, producer: Producer, simulator: SimulatorControl
+) -> None:
+    largest = b"x" * (20 * 1024 * 1024)
+    producer.send("hr", File(data=largest, filename="large.bin"), users=["a"])
+    run(office)
+    assert ledger.history.counts("hr") == {State.SENT: 1}
+    assert simulator.uploads()[0].size == len(largest)
+    with pytest.raises(InvalidMessage, match="at most"):
+        producer.send("hr", File(data=largest + b"x", filename="larger.bin"), users=["a"])
+
+
+@pytest.mark.parametrize("fault", ["reset_after", "hang_before", "cut", "http"])
+def test_an_upload_that_fails_leaves_no_doubt_about_the_message(
+    office: Office, ledger: Ledger, producer: Producer, simulator: SimulatorControl, fault: str
+) -> None:
+    simulator.add_fault(fault, endpoint="upload", times=1)
+    message_id = producer.send("hr", Image(data=PNG, filename="a.png"), users=["a"])
+    run(office)
+    assert [attempt.category for attempt in producer.status(message_id).attempts] == ["unreachable"]
+    with ledger.engine.begin() as connection:
+        connection.execute(text("update wecom.messages set send_at = now()"))
+    run(office)
+    assert producer.status(message_id).state is State.SENT
+
+
+def test_a_file_wecom_refuses_fails_its_message_with_the_reason(
+    office: Office, producer: Producer, simulator: SimulatorControl
+) -> None:
+    simulator.add_fault("errcode", endpoint="upload", errcode=40009, times=1)
+    message_id = producer.send("hr", Image(data=PNG, filename="a.png"), users=["a"])
+    run(office)
+    status = producer.status(message_id)
+    assert (status.state, status.errcode) == (State.FAILED, 40009)
+    assert "uploading its file" in str(status.error)
+
+
+@pytest.mark.parametrize(
+    ("message", "complaint"),
+    [
+        (Image(path="/nowhere/a.png"), "cannot be read"),
+        (Image(data=b"GIF89a not a picture WeCom takes", filename="a.gif"), "image"),
+        (File(data=b"tiny", filename="a.txt"), "bytes"),
+        (Image(url="https://example.com/a.png"), "not in WECOM_MEDIA_HOSTS"),
+    ],
+)
+def test_a_file_that_cannot_be_sent_is_refused_at_once(
+    producer: Producer, ledger: Ledger, message: Image, complaint: str
+) -> None:
+    with pytest.raises(InvalidMessage) as caught:
+        producer.send("hr", message, users=["a"])
+    assert complaint in str(caught.value)
+    assert ledger.history.counts("hr") == {}
+
+
+def test_files_are_kept_until_no_message_can_need_them(
+    office: Office, ledger: Ledger, producer: Producer, set_clock: Callable[[datetime], None]
+) -> None:
+    producer.send("hr", Image(data=PNG, filename="a.png"), users=["a"])
+    reap(office)
+    [reference] = ledger.deliveries.claim("hr", 1, 60, None)[0].files
+    assert ledger.media.read(reference) is not None
+    set_clock(datetime.now(UTC) + timedelta(days=31))
+    reap(office)
+    assert ledger.media.read(reference) is None
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "10.1.2.3", "169.254.169.254", "::1", "192.168.1.1"])
+def test_files_are_never_fetched_from_private_addresses(host: str) -> None:
+    with pytest.raises(InvalidMessage, match="private address"):
+        public_address(host, 443)
+
+
+@pytest.mark.parametrize(
+    "url", ["http://files.example.com/a.png", "https://user:word@files.example.com/a", "https://", "file:///etc/passwd"]
+)
+def test_files_are_fetched_by_https_without_a_password_only(url: str) -> None:
+    with pytest.raises(InvalidMessage, match="https"):
+        fetch(url, ["files.example.com", ""])
+
+
+def test_an_address_of_a_host_that_is_not_allowed_is_not_even_looked_up() -> None:
+    with pytest.raises(InvalidMessage, match="WECOM_MEDIA_HOSTS"):
+        fetch("https://elsewhere.example.com/a.png", ["files.example.com"])
+
+
+def test_uploads_without_redis_are_made_all_the_same(
+    office: Office, ledger: Ledger, producer: Producer, simulator: SimulatorControl
+) -> None:
+    office.redis.connection_pool.connection_kwargs["path"] = "/nowhere/redis.sock"
+    office.redis.connection_pool.disconnect()
+    producer.send("hr", Image(data=PNG, filename="a.png"), users=["a"])
+    run(office)
+    assert ledger.history.counts("hr") == {State.SENT: 1}
+    assert len(simulator.uploads()) == 1

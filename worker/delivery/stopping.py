@@ -1,0 +1,38 @@
+"""Stops a sender because of an answer that every other message of it would meet too; its messages wait."""
+
+import logging
+
+from worker.delivery.office import Office
+from worker.delivery.outcome import PauseSender, decide, next_parking
+from worker.messages.sender import Sender
+from worker.providers.base import Answer
+
+log = logging.getLogger(__name__)
+
+UNREACHABLE_PARK_SECONDS = 5
+LONGEST_UNREACHABLE_PARK = 60
+"""A network that is back should not be waited for long."""
+
+
+def stop_sender(office: Office, sender: Sender, answer: Answer) -> None:
+    """Pause a sender until a person resumes it, or park it for a while, as the answer demands."""
+    match decide(answer):
+        case PauseSender(None):
+            log.error(
+                "%s is paused: %s; its messages wait for `wecom senders resume %s`",
+                sender.name,
+                answer.said,
+                sender.name,
+            )
+            office.ledger.senders.pause(sender.name, answer.said)
+        case PauseSender(int(seconds)):
+            park_sender(office, sender, answer.said, next_parking(seconds, sender.park_seconds))
+        case _:
+            seconds = next_parking(UNREACHABLE_PARK_SECONDS, sender.park_seconds, LONGEST_UNREACHABLE_PARK)
+            park_sender(office, sender, answer.said, seconds)
+
+
+def park_sender(office: Office, sender: Sender, reason: str, seconds: int) -> None:
+    """Stop a sender for so many seconds."""
+    log.warning("%s is parked for %d s: %s", sender.name, seconds, reason)
+    office.ledger.senders.park(sender.name, reason, seconds)
