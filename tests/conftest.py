@@ -187,7 +187,7 @@ def set_clock(database_url: str, template: Engine, simulator: SimulatorControl) 
     def set_clock(moment: datetime) -> None:
         offset = (moment - datetime.now(UTC)).total_seconds()
         with template.connect() as connection:
-            connection.execute(text(f"alter database {name} set wecom.clock_offset = '{offset} seconds'"))
+            connection.execute(text(f"alter database {name} set wecom.clock_offset = '{offset:.6f} seconds'"))
             connection.execute(
                 text("select pg_terminate_backend(pid) from pg_stat_activity where datname = :name"), {"name": name}
             )

@@ -8,6 +8,7 @@ from redis import Redis
 from worker import Producer, SendRequest, State, Text
 from worker.ledger import Ledger
 from worker.processes import BEAT, WORKER, CeleryProcess
+from worker.settings import load_settings
 from worker.simulator.control import SimulatorControl
 
 Start = Callable[..., CeleryProcess]
@@ -67,11 +68,8 @@ def test_what_is_sent_while_redis_is_away_goes_out_once_it_is_back(
     eventually: Eventually,
     database_url: str,
 ) -> None:
-    lonely = Producer(
-        database_url=database_url,
-        redis_url="unix:///nowhere/redis.sock",
-        broker_url="redis+socket:///nowhere/redis.sock",
-    )
+    away = {"redis_url": "unix:///nowhere/redis.sock", "broker_url": "redis+socket:///nowhere/redis.sock"}
+    lonely = Producer(settings=load_settings(database_url=database_url, quiet_before=0, quiet_after=0, **away))
     message_id = lonely.send("hr", Text(content="Redis is away"), users=["lisi"])
     lonely.close()
     assert producer.status(message_id).state is State.SCHEDULED

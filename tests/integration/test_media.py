@@ -166,14 +166,3 @@ def test_files_are_fetched_by_https_without_a_password_only(url: str) -> None:
 def test_an_address_of_a_host_that_is_not_allowed_is_not_even_looked_up() -> None:
     with pytest.raises(InvalidMessage, match="WECOM_MEDIA_HOSTS"):
         fetch("https://elsewhere.example.com/a.png", ["files.example.com"])
-
-
-def test_uploads_without_redis_are_made_all_the_same(
-    office: Office, ledger: Ledger, producer: Producer, simulator: SimulatorControl
-) -> None:
-    office.redis.connection_pool.connection_kwargs["path"] = "/nowhere/redis.sock"
-    office.redis.connection_pool.disconnect()
-    producer.send("hr", Image(data=PNG, filename="a.png"), users=["a"])
-    run(office)
-    assert ledger.history.counts("hr") == {State.SENT: 1}
-    assert len(simulator.uploads()) == 1

@@ -57,7 +57,7 @@ def carry_out_card_updates(office: Office, name: str) -> int:
     sender, now = office.ledger.senders.open(name)
     if sender.paused(now):
         return 0
-    claimed = office.ledger.card_updates.claim(name, office.calls_at_once, office.settings.lease_seconds)
+    claimed = office.ledger.card_updates.claim(name, office.calls_at_once(sender), office.settings.lease_seconds)
     if not claimed:
         return 0
     answers = call_all(

@@ -11,7 +11,8 @@ from queue import Empty, SimpleQueue
 from typing import TypeVar
 
 from worker.delivery.office import Office
-from worker.delivery.outcome import PauseSender, decide
+from worker.delivery.outcome import PauseSender, Sent, Unknown, decide
+from worker.delivery.quota import Reservation, corrections
 from worker.delivery.settlement import doubtful_seconds, settlement
 from worker.delivery.stopping import stop_sender
 from worker.ledger import PASSING_FAULTS, ClaimedMessage, Settlement
@@ -53,7 +54,15 @@ class Clock:
 class Chunk:
     """One chunk of one sender; `last_start` is the monotonic moment after which no call may begin."""
 
-    def __init__(self, office: Office, sender: Sender, channel: Channel, clock: Clock, last_start: float) -> None:
+    def __init__(
+        self,
+        office: Office,
+        sender: Sender,
+        channel: Channel,
+        clock: Clock,
+        last_start: float,
+        reservation: Reservation,
+    ) -> None:
         self.halted = threading.Event()
         self._halted_by: Answer | None = None
         self._office = office
@@ -61,22 +70,23 @@ class Chunk:
         self._channel = channel
         self._clock = clock
         self._last_start = last_start
+        self._reservation = reservation
         self._waiting: deque[ClaimedMessage] = deque()
         self._arrivals: SimpleQueue[Answered] = SimpleQueue()
         self._counting = threading.Lock()
         self._reached = 0
         self._unreachable = 0
 
-    def send(self, claimed: Sequence[ClaimedMessage]) -> Iterator[list[Answered]]:
-        """Send all messages and yield the answers as they come in.
+    def send(self) -> Iterator[list[Answered]]:
+        """Send all admitted messages and yield the answers as they come in.
 
         Only as many calls are under way at once as are this chunk's share of the connections, so that the calls of
         other senders are never behind more than those.
         """
-        self._waiting.extend(claimed)
-        for _ in range(min(self._office.calls_at_once, len(claimed))):
+        self._waiting.extend(self._reservation.admitted)
+        remaining = len(self._waiting)
+        for _ in range(min(self._office.calls_at_once(self._sender), remaining)):
             self._office.senders_at_work.submit(self._attempt_next)
-        remaining = len(claimed)
         while remaining:
             batch = self._batch(min(BATCH, remaining))
             remaining -= len(batch)
@@ -87,6 +97,7 @@ class Chunk:
         ledger, name = self._office.ledger, self._sender.name
         settlements = [self._settlement(one.message, one.answer) for one in batch if one.answer is not None]
         unsent = [one.message for one in batch if one.answer is None]
+        self._correct_counters(batch)
         recalling = self._patiently(lambda: ledger.deliveries.settle(name, settlements)) if settlements else 0
         self._patiently(lambda: ledger.deliveries.release(name, unsent))
         halted_by, self._halted_by = self._halted_by, None
@@ -96,6 +107,18 @@ class Chunk:
             self._patiently(lambda: ledger.senders.end_parking(name))
         if recalling:
             self._office.bell.ring(name)
+
+    def _correct_counters(self, batch: Sequence[Answered]) -> None:
+        """Give back what was counted and certainly not sent."""
+        sent = [
+            (one.message, one.answer.milliseconds)
+            for one in batch
+            if one.answer is not None and isinstance(decide(one.answer), Sent | Unknown)
+        ]
+        known = {message.id for message, _ in sent}
+        unsent = [one.message for one in batch if one.message.id not in known]
+        now = self._clock.now()
+        self._office.quota.correct(self._sender, self._reservation, corrections(sent, unsent, self._sender, now), now)
 
     def _patiently(self, store: Callable[[], Stored]) -> Stored:
         """Store something, waiting for Postgres to come back as long as the leases last."""

@@ -1,18 +1,23 @@
-"""Delivers: claim a chunk, send it over many connections at once, settle the answers in batches.
+"""Delivers: claim a chunk, count it against WeCom's limits, send it, settle the answers.
 
 The order of the steps is the guarantee. A message is claimed in a committed transaction before it is sent, no
 transaction is open while it is sent, and what was claimed but not sent goes back. Whoever dies in between leaves
 rows whose lease runs out.
 """
 
+import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+
+from redis import RedisError
 
 from worker.delivery.chunk import Chunk, Clock
 from worker.delivery.office import Office
 from worker.delivery.stopping import stop_sender
 from worker.providers.base import ProviderError
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,9 +43,16 @@ def deliver(office: Office, name: str, still_working: Callable[[], None]) -> Del
     last_start = time.monotonic() + settings.lease_seconds - office.slowest_call
     quiet_until = office.quiet.waiting_until(clock.now())
     claimed = ledger.deliveries.claim(name, settings.chunk, settings.lease_seconds, quiet_until)
-    chunk = Chunk(office, sender, channel, clock, last_start)
     try:
-        for batch in chunk.send(claimed):
+        reservation = office.quota.reserve(sender, claimed, clock.now())
+    except RedisError as error:
+        log.warning("nothing can be counted, so nothing is sent for %s: %s", name, error)
+        ledger.deliveries.release(name, claimed)
+        return Delivery(len(claimed))
+    ledger.deliveries.postpone(name, reservation.postponed)
+    chunk = Chunk(office, sender, channel, clock, last_start, reservation)
+    try:
+        for batch in chunk.send():
             chunk.settle(batch)
             still_working()
     except BaseException:

@@ -13,6 +13,7 @@ from worker.delivery.accept import AcceptanceRules
 from worker.delivery.bell import Bell, Publish
 from worker.delivery.default_sender import ensure_default_sender
 from worker.delivery.media import MediaLibrary
+from worker.delivery.quota import Quota
 from worker.delivery.stagger import QuietWindows
 from worker.encryption import load_key_ring
 from worker.ledger import Ledger, open_engine, require_migrated
@@ -37,6 +38,7 @@ class Office:
     redis: Redis
     providers: Mapping[str, Provider]
     media: MediaLibrary
+    quota: Quota
     bell: Bell
     quiet: QuietWindows
     senders_at_work: ThreadPoolExecutor
@@ -52,10 +54,12 @@ class Office:
         """Seconds from the begin of a send to its answer, with a new access token in between."""
         return self.settings.connect_timeout + self.settings.read_timeout + RENEWAL_SECONDS + 1
 
-    @property
-    def calls_at_once(self) -> int:
-        """How many calls one chunk may have under way, so that as many chunks as may be in work have connections."""
-        return max(1, self.settings.connections // self.settings.deliveries)
+    def calls_at_once(self, sender: Sender) -> int:
+        """Return how many calls one chunk may have under way; all chunks that may be in work share the connections."""
+        calls = self.settings.connections
+        if sender.calls_at_once is not None:
+            calls = min(calls, sender.calls_at_once)
+        return max(1, calls // self.settings.deliveries)
 
     def provider_of(self, sender: Sender) -> Provider:
         """Return what a sender sends through.
@@ -97,6 +101,7 @@ def open_office(settings: Settings, publish: Publish) -> Office:
         redis=redis,
         providers=open_providers(settings, redis, key_ring),
         media=MediaLibrary(ledger.media, redis),
+        quota=Quota(redis, ledger.usage, quiet_windows(settings)),
         bell=Bell(redis, publish, settings.deliveries),
         quiet=quiet_windows(settings),
         senders_at_work=ThreadPoolExecutor(settings.connections, thread_name_prefix="wecom-send"),

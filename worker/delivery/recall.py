@@ -14,7 +14,7 @@ def carry_out_recalls(office: Office, name: str) -> int:
     sender, now = office.ledger.senders.open(name)
     if sender.paused(now):
         return 0
-    claimed = office.ledger.recalls.claim(name, office.calls_at_once, office.settings.lease_seconds)
+    claimed = office.ledger.recalls.claim(name, office.calls_at_once(sender), office.settings.lease_seconds)
     if not claimed:
         return 0
     answers = call_all(

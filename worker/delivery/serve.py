@@ -21,9 +21,7 @@ def serve(office: Office, sender: str, slot: int) -> int:
     turn_ends = time.monotonic() + TURN_SECONDS
     claimed, more_due = 0, True
     with office.bell.answered(sender, slot) as still_working:
-        if still_working is None:
-            return 0
-        if not _readable(office, sender):
+        if still_working is None or not _may_serve(office, sender, slot):
             return 0
         carry_out_recalls(office, sender)
         carry_out_card_updates(office, sender)
@@ -36,12 +34,15 @@ def serve(office: Office, sender: str, slot: int) -> int:
     return claimed
 
 
-def _readable(office: Office, sender: str) -> bool:
-    """Whether this process can read the sender's credentials; if not, say so where an operator looks."""
+def _may_serve(office: Office, sender: str, slot: int) -> bool:
+    """Whether the sender may have so many chunks in work, and this process can read its credentials.
+
+    If it cannot, that is said where an operator looks.
+    """
     try:
-        office.ledger.senders.open(sender)
+        opened, _ = office.ledger.senders.open(sender)
     except SecretKeyError as error:
         office.ledger.senders.park(sender, str(error), UNREADABLE_SECONDS)
         log.error("%s is parked: %s", sender, error)  # noqa: TRY400 - the sentence says it all
         return False
-    return True
+    return opened.calls_at_once is None or slot < opened.calls_at_once

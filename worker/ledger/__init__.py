@@ -17,7 +17,7 @@ from worker.ledger.card_updates import (
     request_card_update,
 )
 from worker.ledger.connection import PASSING_FAULTS, LedgerError, migrate, open_engine, require_migrated, unreachable
-from worker.ledger.deliveries import ClaimedMessage, Deliveries, Reaped, Settlement
+from worker.ledger.deliveries import ClaimedMessage, Deliveries, Postponement, Reaped, Settlement
 from worker.ledger.due import Due, DueSender
 from worker.ledger.history import Attempt, History, MessageStatus
 from worker.ledger.intake import KeyHolder, NewMessage, find_key, hold_key, insert_messages
@@ -25,6 +25,7 @@ from worker.ledger.media import Media, StoredFile, keep_files
 from worker.ledger.recalls import ClaimedRecall, Recalls, RecallSettlement, RecallStatus
 from worker.ledger.schema import FINAL, Priority, State
 from worker.ledger.senders import SenderExists, Senders, UnknownSender
+from worker.ledger.usage import Usage
 
 
 class Ledger:
@@ -38,6 +39,7 @@ class Ledger:
         self.card_updates = CardUpdates(engine)
         self.media = Media(engine)
         self.due = Due(engine)
+        self.usage = Usage(engine)
         self.history = History(engine)
 
 
@@ -61,6 +63,7 @@ __all__ = [
     "Media",
     "MessageStatus",
     "NewMessage",
+    "Postponement",
     "Priority",
     "Reaped",
     "RecallSettlement",
@@ -73,6 +76,7 @@ __all__ = [
     "State",
     "StoredFile",
     "UnknownSender",
+    "Usage",
     "find_card",
     "find_key",
     "hold_key",

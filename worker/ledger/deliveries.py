@@ -170,6 +170,18 @@ _FORGET_KEYS = text("""
     )
 """)
 
+_POSTPONE = text("""
+    update wecom.messages as message
+    set state = case when recall_requested_at is not null and resend_until is null then 'cancelled'
+                     else 'scheduled' end,
+        lease_until = null, send_at = claim.send_at, error = claim.reason
+    from unnest(
+        cast(:ids as uuid[]), cast(:attempts as int[]), cast(:send_ats as timestamptz[]), cast(:reasons as text[])
+    ) as claim (id, attempt, send_at, reason)
+    where message.id = claim.id and message.sender = :sender
+      and message.state = 'sending' and message.attempt = claim.attempt
+""")
+
 DIED = "the worker stopped before it stored the answer; sent or not, nobody here knows"
 MOST_AT_ONCE = 10_000
 
@@ -190,6 +202,15 @@ class ClaimedMessage:
     recipients: Recipients
     body: Mapping[str, Any] = field(repr=False)
     files: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Postponement:
+    """A claimed message that has to wait for a limit, until when, and why."""
+
+    message: ClaimedMessage
+    send_at: datetime
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -303,6 +324,20 @@ class Deliveries:
         }
         with self._engine.begin() as connection:
             connection.execute(_RELEASE, parameters)
+
+    def postpone(self, sender: str, postponed: Sequence[Postponement]) -> None:
+        """Give back claimed messages that would pass a limit of WeCom's; each waits until it fits."""
+        if not postponed:
+            return
+        parameters = {
+            "sender": sender,
+            "ids": [one.message.id for one in postponed],
+            "attempts": [one.message.attempt for one in postponed],
+            "send_ats": [one.send_at for one in postponed],
+            "reasons": [one.reason for one in postponed],
+        }
+        with self._engine.begin() as connection:
+            connection.execute(_POSTPONE, parameters)
 
     def reap(self, margin_seconds: float) -> Reaped:
         """Reopen messages whose worker died, and end those whose time has passed.

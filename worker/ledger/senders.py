@@ -15,11 +15,12 @@ from worker.messages.sender import Sender
 
 # Producers may have no right to read the credentials, so they are asked for only where they are needed.
 _FIND = text("""
-    select name, provider, agentid, account_cap, paused_reason, paused_until, park_seconds, wecom.clock() as now
+    select name, provider, agentid, account_cap, settings, paused_reason, paused_until, park_seconds,
+           wecom.clock() as now
     from wecom.senders where name = :name
 """)
 _ALL = text("""
-    select name, provider, agentid, account_cap, paused_reason, paused_until, park_seconds
+    select name, provider, agentid, account_cap, settings, paused_reason, paused_until, park_seconds
     from wecom.senders order by name
 """)
 
@@ -66,6 +67,14 @@ class Senders:
             provider=sender.provider,
             agentid=sender.agentid,
             account_cap=sender.account_cap,
+            settings={
+                name: value
+                for name, value in (
+                    ("calls_per_minute", sender.calls_per_minute),
+                    ("calls_at_once", sender.calls_at_once),
+                )
+                if value is not None
+            },
             credentials=self._keys.encrypt(sender.credentials),
         )
         try:
@@ -218,6 +227,8 @@ def _sender(row: RowMapping) -> Sender:
         provider=row["provider"],
         agentid=row["agentid"],
         account_cap=row["account_cap"],
+        calls_per_minute=row["settings"].get("calls_per_minute"),
+        calls_at_once=row["settings"].get("calls_at_once"),
         paused_reason=row["paused_reason"],
         paused_until=row["paused_until"],
         park_seconds=row["park_seconds"],

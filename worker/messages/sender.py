@@ -17,6 +17,8 @@ class Sender:
         account_cap: the corp's account cap; WeCom admits 200 times as many person-times a day (doc 90312).
         paused_reason: why it does not send, or None.
         paused_until: when the pause ends by itself; None means when somebody resumes it.
+        calls_per_minute: its own limit of calls in any 60 s, or None.
+        calls_at_once: its own limit of calls under way at once, over all processes, or None.
         park_seconds: how long its last parking lasted, 0 once it sends again; the next one lasts twice as long.
     """
 
@@ -25,6 +27,8 @@ class Sender:
     agentid: int | None = None
     credentials: Mapping[str, str] = field(default_factory=dict, repr=False)
     account_cap: int | None = None
+    calls_per_minute: int | None = None
+    calls_at_once: int | None = None
     paused_reason: str | None = None
     paused_until: datetime | None = None
     park_seconds: int = 0

@@ -1,0 +1,56 @@
+"""Statements that count what a sender sent lately, for limits that WeCom sets by time."""
+
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from uuid import UUID
+
+from sqlalchemy import Engine, text
+
+# What is being sent just now counts as sent now: whether it has arrived, nobody here knows yet.
+_BY_MEMBER = text("""
+    with lately as (
+        select touser, sent_at as at from wecom.messages
+        where sender = :sender and sent_at > wecom.clock() - make_interval(secs => :seconds)
+        union all
+        select touser, wecom.clock() from wecom.messages
+        where sender = :sender and state = 'sending' and lease_until is not null and id <> all (cast(:own as uuid[]))
+    )
+    select lower(userid) as userid, array_agg((extract(epoch from at) * 1000)::bigint order by at) as milliseconds
+    from lately cross join lateral unnest(touser) as userid
+    where userid <> '@all'
+    group by lower(userid)
+""")
+
+_PERSON_TIMES = text("""
+    select coalesce(sum(
+        case when touser = '{@all}' then :everyone
+             else cardinality(touser) + cardinality(toparty) + cardinality(totag) end), 0)
+    from wecom.messages
+    where sender = :sender
+      and (sent_at >= :since or (state = 'sending' and id <> all (cast(:own as uuid[]))))
+""")
+
+ROWS_AT_ONCE = 5000
+
+
+class Usage:
+    """What was sent lately."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def by_member(self, sender: str, seconds: float, own: Sequence[UUID]) -> Iterator[tuple[str, list[int]]]:
+        """Yield each member addressed in the last seconds, and when, in Unix milliseconds, ascending.
+
+        `own` are messages the caller has claimed and not sent.
+        """
+        parameters = {"sender": sender, "seconds": seconds, "own": list(own)}
+        with self._engine.connect().execution_options(yield_per=ROWS_AT_ONCE) as connection:
+            for row in connection.execute(_BY_MEMBER, parameters):
+                yield row.userid, row.milliseconds
+
+    def person_times(self, sender: str, since: datetime, everyone: int, own: Sequence[UUID]) -> int:
+        """Return how many person-times a sender has used since a moment; `@all` counts for `everyone`."""
+        parameters = {"sender": sender, "since": since, "everyone": everyone, "own": list(own)}
+        with self._engine.connect() as connection:
+            return int(connection.execute(_PERSON_TIMES, parameters).scalar_one())
