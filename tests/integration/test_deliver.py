@@ -228,13 +228,28 @@ def test_an_invalid_secret_answered_by_a_business_call_renews_the_token_once(
 def test_a_token_refused_again_and_again_pauses_the_sender(
     office: Office, ledger: Ledger, send: Callable[..., UUID], simulator: SimulatorControl
 ) -> None:
-    simulator.add_fault("errcode", endpoint="send", errcode=42001)
+    simulator.add_fault("token_expired", endpoint="send")
     send()
-    run(office)
-    assert simulator.counters().calls["send"] == 2
+    for _ in range(4):
+        run(office)
+        make_due(ledger)
+    assert simulator.counters().calls["gettoken"] == 6
     reason = ledger.senders.find("hr").paused_reason
     assert reason is not None
     assert "a new token was refused too" in reason
+    assert ledger.history.counts("hr") == {State.SCHEDULED: 1}
+
+
+def test_two_tokens_that_die_in_a_row_are_bad_luck_and_no_reason_to_stop(
+    office: Office, ledger: Ledger, send: Callable[..., UUID], simulator: SimulatorControl
+) -> None:
+    simulator.add_fault("token_expired", endpoint="send", times=2)
+    send()
+    run(office)
+    assert ledger.history.counts("hr") == {State.SCHEDULED: 1}
+    make_due(ledger)
+    run(office)
+    assert ledger.history.counts("hr") == {State.SENT: 1}
 
 
 def test_without_a_connection_nothing_is_lost_and_the_sender_rests(

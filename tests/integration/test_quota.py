@@ -41,7 +41,7 @@ def redis(redis_url: str) -> Iterator[Redis]:
 @pytest.fixture
 def quota(redis: Redis, ledger: Ledger) -> Quota:
     """Limits without quiet windows."""
-    return Quota(redis, ledger.usage, NEVER_QUIET)
+    return Quota(redis, ledger.usage, NEVER_QUIET, 7)
 
 
 def admitted(quota: Quota, messages: list[ClaimedMessage], now: datetime, sender: Sender = HR) -> int:
@@ -163,6 +163,20 @@ def test_after_a_flush_the_counters_are_counted_anew_from_the_ledger(
     deliver(office, "hr", lambda: None)
     assert ledger.history.counts("hr") == {State.SENT: 30, State.SCHEDULED: 20}
     assert len(simulator.served()["zhangsan"]) == 30
+    assert simulator.counters().dropped == 0
+
+
+def test_after_a_flush_messages_of_unknown_fate_are_counted_too(
+    office: Office, producer: Producer, simulator: SimulatorControl
+) -> None:
+    simulator.add_fault("reset_after", endpoint="send")
+    producer.send_many(SendRequest("hr", Text(content=f"{n}"), users=["a"]) for n in range(25))
+    deliver(office, "hr", lambda: None)
+    simulator.clear_faults()
+    office.redis.flushall()
+    producer.send_many(SendRequest("hr", Text(content=f"more {n}"), users=["a"]) for n in range(25))
+    deliver(office, "hr", lambda: None)
+    assert len(simulator.served()["a"]) == 30
     assert simulator.counters().dropped == 0
 
 

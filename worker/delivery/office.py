@@ -101,7 +101,7 @@ def open_office(settings: Settings, publish: Publish) -> Office:
         redis=redis,
         providers=open_providers(settings, redis, key_ring),
         media=MediaLibrary(ledger.media, redis),
-        quota=Quota(redis, ledger.usage, quiet_windows(settings)),
+        quota=Quota(redis, ledger.usage, quiet_windows(settings), settings.lease_seconds),
         bell=Bell(redis, publish, settings.deliveries),
         quiet=quiet_windows(settings),
         senders_at_work=ThreadPoolExecutor(settings.connections, thread_name_prefix="wecom-send"),

@@ -14,7 +14,7 @@ UNLISTED_RETRIES = 1
 UNLISTED_SECONDS = 60
 UNREACHABLE_SECONDS = 5
 SHORTEST_DOUBT = 5
-LONGEST_DOUBT = 120
+LONGEST_DOUBT = 30
 """Seconds between two tries to clear up an unknown fate: as long as the doubt has lasted, within these bounds."""
 PARK_SECONDS = 60
 """45009 does not say which window was broken; the shortest is a minute (doc 90312)."""

@@ -160,7 +160,8 @@ class Corrections:
 class Quota:
     """The limits of all senders; safe to use from many threads and processes."""
 
-    def __init__(self, redis: Redis, usage: Usage, quiet: QuietWindows) -> None:
+    def __init__(self, redis: Redis, usage: Usage, quiet: QuietWindows, lease_seconds: float) -> None:
+        self._lease_seconds = lease_seconds
         self._redis = redis
         self._usage = usage
         self._quiet = quiet
@@ -234,7 +235,7 @@ class Quota:
                 return
             began, own, members = time.monotonic(), [message.id for message in claimed], 0
             with self._redis.pipeline(transaction=False) as pipeline:
-                for userid, times in self._usage.by_member(sender.name, HOUR / 1000, own):
+                for userid, times in self._usage.by_member(sender.name, HOUR / 1000, self._lease_seconds, own):
                     packed = b"".join(struct.pack(">I", at % 2**32) for at in times[-PER_HOUR:])
                     pipeline.set(_member_key(sender, userid), packed, px=HOUR)
                     members += 1

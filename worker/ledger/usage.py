@@ -6,14 +6,20 @@ from uuid import UUID
 
 from sqlalchemy import Engine, text
 
-# What is being sent just now counts as sent now: whether it has arrived, nobody here knows yet.
-_BY_MEMBER = text("""
+# What is being sent, or was claimed and has an unknown fate, may have reached WeCom until the end of its lease,
+# and is counted as late as that.
+_PERHAPS_SENT = """
+    sender = :sender and id <> all (cast(:own as uuid[]))
+    and (state = 'sending' or (state in ('scheduled', 'unconfirmed') and resend_until is not null))
+"""
+
+_BY_MEMBER = text(f"""
     with lately as (
         select touser, sent_at as at from wecom.messages
         where sender = :sender and sent_at > wecom.clock() - make_interval(secs => :seconds)
         union all
-        select touser, wecom.clock() from wecom.messages
-        where sender = :sender and state = 'sending' and lease_until is not null and id <> all (cast(:own as uuid[]))
+        select touser, claimed_at + make_interval(secs => :lease_seconds) from wecom.messages
+        where {_PERHAPS_SENT} and claimed_at > wecom.clock() - make_interval(secs => :seconds + :lease_seconds)
     )
     select lower(userid) as userid, array_agg((extract(epoch from at) * 1000)::bigint order by at) as milliseconds
     from lately cross join lateral unnest(touser) as userid
@@ -21,13 +27,12 @@ _BY_MEMBER = text("""
     group by lower(userid)
 """)
 
-_PERSON_TIMES = text("""
+_PERSON_TIMES = text(f"""
     select coalesce(sum(
-        case when touser = '{@all}' then :everyone
+        case when touser = '{{@all}}' then :everyone
              else cardinality(touser) + cardinality(toparty) + cardinality(totag) end), 0)
     from wecom.messages
-    where sender = :sender
-      and (sent_at >= :since or (state = 'sending' and id <> all (cast(:own as uuid[]))))
+    where (sender = :sender and sent_at >= :since) or ({_PERHAPS_SENT} and claimed_at >= :since)
 """)
 
 ROWS_AT_ONCE = 5000
@@ -39,12 +44,14 @@ class Usage:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
 
-    def by_member(self, sender: str, seconds: float, own: Sequence[UUID]) -> Iterator[tuple[str, list[int]]]:
-        """Yield each member addressed in the last seconds, and when, in Unix milliseconds, ascending.
+    def by_member(
+        self, sender: str, seconds: float, lease_seconds: float, own: Sequence[UUID]
+    ) -> Iterator[tuple[str, list[int]]]:
+        """Yield each member addressed in the last seconds, and when at the latest, in Unix milliseconds, ascending.
 
         `own` are messages the caller has claimed and not sent.
         """
-        parameters = {"sender": sender, "seconds": seconds, "own": list(own)}
+        parameters = {"sender": sender, "seconds": seconds, "lease_seconds": lease_seconds, "own": list(own)}
         with self._engine.connect().execution_options(yield_per=ROWS_AT_ONCE) as connection:
             for row in connection.execute(_BY_MEMBER, parameters):
                 yield row.userid, row.milliseconds

@@ -46,8 +46,8 @@ BEHAVIOUR: Mapping[tuple[Category, Retry], str] = MappingProxyType(
             "sends the same message again after about 1, 2 and 4 seconds; then the message fails."
         ),
         (Category.TOKEN, Retry.REFRESH_ONCE): (
-            "drops the token it used, fetches a new one and sends the message again; refused once more, the sender is "
-            "paused and its messages wait."
+            "drops the token it used, fetches a new one and sends the message again; when three new tokens in a row "
+            "are refused, the sender is paused and its messages wait."
         ),
         (Category.TOKEN, Retry.WAIT_NEXT_SUITE_TICKET): (
             "pauses the sender; its messages wait until a suite_ticket has come and `wecom senders resume NAME`."

@@ -90,11 +90,13 @@ class WeComChannel:
         """Make a call; where the token is refused, once more with a new one.
 
         Raises:
-            ProviderError: there was no new token to be had, or not soon enough; the call had no effect.
+            ProviderError: there was no new token to be had, or not soon enough, or it was refused as well; the call
+                had no effect.
         """
         token, began = self._token, time.monotonic()
         reply = call(token.value)
         if not _token_refused(reply.answer):
+            self._tokens.accepted(self._credential)
             return reply
         self._tokens.discard(self._credential, token)
         self._token = fresh = self._tokens.get(self._credential)
@@ -102,10 +104,15 @@ class WeComChannel:
             # A second call now could end after the caller's lease, when another worker sends the message too.
             raise ProviderError(Answer(Category.UNREACHABLE, reason="renewing the access token took too long"))
         again = call(fresh.value)
-        if _token_refused(again.answer):
-            reason = f"a new token was refused too: {again.answer.reason}"
-            return Reply(replace(again.answer, category=Category.CONFIG, reason=reason), {})
-        return again
+        if not _token_refused(again.answer):
+            self._tokens.accepted(self._credential)
+            return again
+        self._tokens.discard(self._credential, fresh)
+        hopeless = self._tokens.hopeless(self._credential, fresh)
+        category = Category.CONFIG if hopeless else Category.UNREACHABLE
+        raise ProviderError(
+            replace(again.answer, category=category, reason=f"a new token was refused too: {again.answer.reason}")
+        )
 
 
 def _token_refused(answer: Answer) -> bool:

@@ -25,6 +25,8 @@ REFRESH_EARLY = 300
 """Seconds before its end from which a token is replaced."""
 REFUSAL_SECONDS = 10
 """Seconds for which a refusal is believed without asking again: repeated ones ban our address (doc 90313)."""
+RENEWALS_IN_VAIN = 3
+"""So many tokens refused at once, each as soon as it was fetched, are no accident any more."""
 LOCK_SECONDS = 90
 """Longer than the slowest gettoken; a worker that dies while it fetches delays the others by so much."""
 
@@ -70,6 +72,7 @@ class Tokens:
         self._key_ring = key_ring
         self._known: dict[str, Token] = {}
         self._refusals: dict[str, tuple[float, Answer]] = {}
+        self._refused_anew: dict[str, set[Token]] = {}
         self._locks: dict[str, threading.Lock] = {}
         self._locks_guard = threading.Lock()
         self._delete_if_same = redis.register_script(_DELETE_IF_SAME)
@@ -99,6 +102,20 @@ class Tokens:
             self._known.pop(credential.digest, None)
         with suppress(RedisError):
             self._delete_if_same(keys=[_key(credential)], args=[token.fingerprint])
+
+    def hopeless(self, credential: Credential, token: Token) -> bool:
+        """Note that a token was refused as soon as it was fetched, and say whether that has become a rule.
+
+        One may be unlucky: WeCom may end any token at any time (doc 91039), and another caller can be the cause.
+        """
+        refused = self._refused_anew.setdefault(credential.digest, set())
+        refused.add(token)
+        return len(refused) >= RENEWALS_IN_VAIN
+
+    def accepted(self, credential: Credential) -> None:
+        """Note that a token works."""
+        if self._refused_anew:
+            self._refused_anew.pop(credential.digest, None)
 
     def _lock_of(self, credential: Credential) -> threading.Lock:
         with self._locks_guard:
