@@ -6,7 +6,7 @@ INSTALLED := $(VENV)/.installed
 PYTEST := $(BIN)/pytest -n 2
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up test check bench lock clean
+.PHONY: help demo up test chaos check bench profile lock clean
 
 help: ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -28,6 +28,9 @@ up: $(INSTALLED) ## servers, worker, beat and the local WeCom in one terminal
 test: $(INSTALLED) ## all tests, on real servers of their own
 	@$(PYTEST)
 
+chaos: $(INSTALLED) ## everything breaks at once, at length: ten courses of events, about an hour
+	@$(BIN)/pytest tests/chaos --chaos=long --seeds=10
+
 check: $(INSTALLED) ## format, lint, types, import rules
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
@@ -37,6 +40,9 @@ check: $(INSTALLED) ## format, lint, types, import rules
 bench: $(INSTALLED) ## speed and memory, side by side, in one run
 	@$(BIN)/python -m benchmarks
 
+profile: $(INSTALLED) ## where the CPU time of the send path goes (benchmarks/profile.txt)
+	@$(BIN)/python -m benchmarks.profiling
+
 LOCK = $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-annotate --no-header --python-version 3.11
 
 lock: ## pin what is installed anew, here (requirements.lock) and in the image
@@ -45,6 +51,6 @@ lock: ## pin what is installed anew, here (requirements.lock) and in the image
 	@$(LOCK) --constraint requirements.lock --output-file requirements-production.lock pyproject.toml
 	@$(LOCK) --constraint requirements.lock --group build --output-file requirements-build.lock
 
-clean: ## remove what was installed, built and stored here (asks nothing; data in .wecom/ goes too)
-	@rm -rf $(VENV) .wecom dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+clean: ## remove what was installed, built and stored here (asks nothing; data in .wecom*/ goes too)
+	@rm -rf $(VENV) .wecom*/ dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

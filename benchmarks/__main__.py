@@ -1,25 +1,38 @@
 """Runs the benchmarks, prints a table, and writes `benchmarks/results.json`."""
 
-import sys
+import argparse
+from collections.abc import Callable
 from pathlib import Path
 
 import orjson
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import send_path, simulator_speed
+from benchmarks import cards, lag, send_path, simulator_speed, throughput
 
-BENCHMARKS = {"send_path": send_path.measure, "simulator_speed": simulator_speed.measure}
+BENCHMARKS: dict[str, Callable[..., dict[str, float]]] = {
+    "send_path": send_path.measure,
+    "cards": cards.measure,
+    "throughput": throughput.measure,
+    "lag": lag.measure,
+    "simulator_speed": simulator_speed.measure,
+}
 RESULTS = Path(__file__).with_name("results.json")
 
 
-def main(names: list[str]) -> None:
+def main() -> None:
     """Run the named benchmarks, or all."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=main.__doc__)
+    parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(BENCHMARKS))
+    parser.add_argument("--quick", action="store_true", help="small numbers: shows that it runs, not how fast")
+    arguments = parser.parse_args()
+    if unknown := set(arguments.names) - set(BENCHMARKS):
+        parser.error(f"no benchmark is called {', '.join(sorted(unknown))}; there are {', '.join(BENCHMARKS)}")
     console = Console()
     results: dict[str, dict[str, float]] = {}
-    for name in names or BENCHMARKS:
+    for name in arguments.names or BENCHMARKS:
         console.print(f"{name} ...", style="dim")
-        results[name] = BENCHMARKS[name]()
+        results[name] = BENCHMARKS[name](quick=arguments.quick)
     table = Table("benchmark", "figure", "value")
     for name, figures in results.items():
         for figure, value in figures.items():
@@ -29,4 +42,4 @@ def main(names: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    main()

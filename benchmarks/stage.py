@@ -2,7 +2,7 @@
 
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +10,7 @@ from pathlib import Path
 import psutil
 from cryptography.fernet import Fernet
 
-from worker import Text
+from worker import SendRequest, Text
 from worker.embedded import EmbeddedServers
 from worker.encryption import KeyRing
 from worker.ledger import Ledger, State, migrate, open_engine
@@ -36,11 +36,11 @@ class Stage:
     folder: Path
 
     @contextmanager
-    def worker(self) -> Iterator[psutil.Process]:
+    def worker(self, **settings: str) -> Iterator[psutil.Process]:
         """Run one worker and beat; the worker has sent a first message when this is entered."""
+        environment = {**self.environment, **settings}
         processes = [
-            CeleryProcess(arguments, self.environment, self.folder / f"{arguments[0]}.log")
-            for arguments in (WORKER, BEAT)
+            CeleryProcess(arguments, environment, self.folder / f"{arguments[0]}.log") for arguments in (WORKER, BEAT)
         ]
         try:
             self.producer.send(SENDER, Text(content="warm up"), users=["warm-up"], urgent=True)
@@ -49,6 +49,15 @@ class Stage:
         finally:
             for process in processes:
                 process.stop()
+
+    def store(self, requested: Sequence[SendRequest]) -> None:
+        """Store messages that wait for `let_go`, so that producing and sending do not share the processors."""
+        self.ledger.senders.pause(SENDER, "until all is stored")
+        self.producer.send_many(requested)
+
+    def let_go(self) -> None:
+        """Let what was stored be sent."""
+        self.ledger.senders.resume(SENDER)
 
     def wait_until_sent(self) -> None:
         """Wait until every message of the sender has been sent.

@@ -15,14 +15,20 @@ if TYPE_CHECKING:
     from worker.delivery.accept import (
         IdempotencyConflict,
     )
+    from worker.delivery.campaigns import (
+        CampaignConflict,
+    )
     from worker.delivery.requests import (
         SendRequest,
     )
     from worker.ledger import (
+        Campaign,
+        HistoryEntry,
         LedgerError,
         MessageStatus,
         RecallStatus,
         State,
+        UnknownCampaign,
         UnknownSender,
     )
     from worker.messages import (
@@ -55,12 +61,16 @@ if TYPE_CHECKING:
 
 _NAMES = {
     "worker.delivery.accept": ("IdempotencyConflict",),
+    "worker.delivery.campaigns": ("CampaignConflict",),
     "worker.delivery.requests": ("SendRequest",),
     "worker.ledger": (
+        "Campaign",
+        "HistoryEntry",
         "LedgerError",
         "MessageStatus",
         "RecallStatus",
         "State",
+        "UnknownCampaign",
         "UnknownSender",
     ),
     "worker.messages": (
@@ -94,9 +104,12 @@ _NAMES = {
 _HOMES = {name: home for home, names in _NAMES.items() for name in names}
 __all__ = [
     "ButtonInteraction",
+    "Campaign",
+    "CampaignConflict",
     "CardUpdate",
     "ContentItem",
     "File",
+    "HistoryEntry",
     "IdempotencyConflict",
     "Image",
     "InvalidMessage",
@@ -118,6 +131,7 @@ __all__ = [
     "Text",
     "TextCard",
     "TextNotice",
+    "UnknownCampaign",
     "UnknownMessage",
     "UnknownSender",
     "Video",

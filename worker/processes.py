@@ -6,6 +6,8 @@ operating system closes when the process at its other end is gone. This works wh
 """
 
 import os
+import shlex
+import shutil
 import signal
 import stat
 import subprocess
@@ -78,6 +80,17 @@ class CeleryProcess:
         assert self._process.stdin is not None  # noqa: S101 - it was asked for when the process was started
         self._process.stdin.close()
         return status
+
+
+def wecom_command() -> str:
+    """Return how `wecom` is called from where we are, whether or not its environment is activated."""
+    script = Path(sys.executable).with_name("wecom")
+    if not script.exists():
+        return f"{shlex.quote(sys.executable)} -m worker.cli"
+    if (found := shutil.which("wecom")) and Path(found).samefile(script):
+        return "wecom"
+    here = Path.cwd()
+    return shlex.quote(str(script.relative_to(here) if script.is_relative_to(here) else script))
 
 
 def run_attached(arguments: list[str]) -> None:

@@ -1,10 +1,11 @@
 """What Django, Flask and plain Python programs call."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
+from typing import Any, overload
 from uuid import UUID
 
 from celery import Celery
@@ -14,10 +15,13 @@ from sqlalchemy.exc import OperationalError
 
 from worker.delivery.accept import AcceptanceRules, CheckedRequest, accept, check
 from worker.delivery.bell import Bell
+from worker.delivery.campaigns import CampaignRequest, Recipient, Rehearsal, accept_campaign, check_campaign, rehearse
 from worker.delivery.card_update import request_update
 from worker.delivery.office import REDIS_SECONDS, acceptance_rules, open_redis
 from worker.delivery.requests import SendRequest
 from worker.ledger import (
+    Campaign,
+    HistoryEntry,
     Ledger,
     LedgerError,
     MessageStatus,
@@ -27,10 +31,11 @@ from worker.ledger import (
     unreachable,
 )
 from worker.messages import CardUpdate, Content
-from worker.servers import open_servers
+from worker.servers import embedded_database, open_servers
 from worker.settings import Settings, load_settings
 
 ROWS_AT_ONCE = 1000
+PAUSED_BY_HAND = "paused by hand"
 
 
 class UnknownMessage(LedgerError):  # noqa: N818 - what a producer reads
@@ -115,15 +120,34 @@ class Producer:
             raise UnknownMessage(f"no message has the id {message_id}; `wecom send` and Producer.send return it")
         return status
 
-    def recall(self, message_id: UUID | str, *, connection: Connection | None = None) -> list[RecallStatus]:
+    @overload
+    def recall(self, message_id: UUID | str, *, connection: Connection | None = None) -> list[RecallStatus]: ...
+
+    @overload
+    def recall(self, *, campaign: str, sender: str | None = None) -> Campaign: ...
+
+    def recall(
+        self,
+        message_id: UUID | str | None = None,
+        *,
+        campaign: str | None = None,
+        sender: str | None = None,
+        connection: Connection | None = None,
+    ) -> list[RecallStatus] | Campaign:
         """Take a message back, with all parts of its audience; return where each part stands.
 
         What is not sent yet is cancelled at once. What is sent is recalled by a worker (state `recalling`), within
-        the 24 hours WeCom allows.
+        the 24 hours WeCom allows. With `campaign` all its messages are taken back and its progress is returned; that
+        takes several transactions, and can be repeated if it was interrupted.
 
         Raises:
             UnknownMessage: no message has this id.
+            UnknownCampaign: no campaign has this name.
         """
+        if campaign is not None:
+            return self._recall_campaign(campaign, sender)
+        if message_id is None:
+            raise UnknownMessage("name a message by its id, or a campaign")
         with self._ledger_errors():
             statuses = self._ledger.recalls.request(message_uuid(message_id), connection)
         if not statuses:
@@ -148,6 +172,136 @@ class Producer:
             raise UnknownMessage(f"no message has the id {message_id}; `wecom send` and Producer.send return it")
         self._bell.ring(sender)
 
+    def campaign(
+        self,
+        name: str,
+        *,
+        sender: str,
+        message: Content | Mapping[str, Any],
+        recipients: Iterable[Recipient],
+        at: datetime | None = None,
+        expires: datetime | None = None,
+        urgent: bool = False,
+        connection: Connection | None = None,
+    ) -> Campaign:
+        """Store a message to many members, all or none; asking again with the same content finds what was stored.
+
+        Texts of the message may be Jinja2 templates. If they depend on the recipient, each gets a message of its own;
+        otherwise up to 1000 members share one.
+
+        Args:
+            name: unique among the campaigns of the sender.
+            sender: the short name of a sender.
+            message: what to send, or its form on the wire where a template is longer than the text may be.
+            recipients: userids, or rows with the key `userid` and the values of the templates; read once, never kept.
+            at: when to send, with a time zone; None means now. It is moved out of the quiet windows.
+            expires: when sending has no use any more.
+            urgent: go before everything else, in quiet windows too.
+            connection: makes the campaign part of the caller's transaction.
+
+        Raises:
+            InvalidMessage: the message of a recipient cannot be sent; the text names the row and the field.
+            CampaignConflict: the sender has a campaign of this name with other content.
+            UnknownSender: there is no such sender.
+            LedgerError: Postgres cannot be reached or has no tables yet. Nothing was stored.
+        """
+        rules = acceptance_rules(self._settings)
+        checked = check_campaign(CampaignRequest(name, sender, message, at, expires, urgent), rules)
+        with self._ledger_errors():
+            if connection is not None:
+                return accept_campaign(self._ledger, connection, checked, recipients, rules)
+            with self._ledger.engine.begin() as own:
+                campaign = accept_campaign(self._ledger, own, checked, recipients, rules)
+        self._bell.ring(sender, -(-campaign.messages // self._settings.chunk))
+        return campaign
+
+    def rehearse_campaign(
+        self, name: str, *, sender: str, message: Content | Mapping[str, Any], recipients: Iterable[Recipient]
+    ) -> Rehearsal:
+        """Check a campaign as `campaign` would, and store nothing.
+
+        Raises:
+            InvalidMessage: as for `campaign`.
+        """
+        rules = acceptance_rules(self._settings)
+        return rehearse(check_campaign(CampaignRequest(name, sender, message), rules), recipients)
+
+    def campaign_status(self, name: str, *, sender: str | None = None) -> Campaign:
+        """Return a campaign and how many of its messages stand in each state.
+
+        Raises:
+            UnknownCampaign: no campaign has this name, or several senders have one.
+        """
+        with self._ledger_errors():
+            return self._ledger.campaigns.find(name, sender)
+
+    def campaigns(self, *, sender: str | None = None, limit: int = 100) -> list[Campaign]:
+        """Return the newest campaigns and their progress."""
+        with self._ledger_errors():
+            return self._ledger.campaigns.newest(sender, limit)
+
+    def pause_campaign(self, name: str, *, sender: str | None = None, reason: str = PAUSED_BY_HAND) -> Campaign:
+        """Keep a campaign's messages from being sent until it is resumed; those on their way still arrive.
+
+        Raises:
+            UnknownCampaign: no campaign has this name, or several senders have one.
+        """
+        with self._ledger_errors():
+            found = self._ledger.campaigns.find(name, sender)
+            self._ledger.campaigns.pause(found.id, reason)
+            return self._ledger.campaigns.find(name, found.sender)
+
+    def resume_campaign(self, name: str, *, sender: str | None = None) -> Campaign:
+        """Let a paused campaign go on.
+
+        Raises:
+            UnknownCampaign: no campaign has this name, or several senders have one.
+        """
+        with self._ledger_errors():
+            found = self._ledger.campaigns.find(name, sender)
+            self._ledger.campaigns.resume(found.id)
+        return self._rung_for(name, found.sender)
+
+    def cancel_campaign(self, name: str, *, sender: str | None = None) -> Campaign:
+        """Cancel what of a campaign is not sent yet; what is sent stays.
+
+        Raises:
+            UnknownCampaign: no campaign has this name, or several senders have one.
+        """
+        with self._ledger_errors():
+            found = self._ledger.campaigns.find(name, sender)
+            self._ledger.campaigns.cancel(found.id)
+            return self._ledger.campaigns.find(name, found.sender)
+
+    def retry_campaign(self, name: str, *, sender: str | None = None) -> Campaign:
+        """Have the failed messages of a campaign sent again, once it is not paused.
+
+        Raises:
+            UnknownCampaign: no campaign has this name, or several senders have one.
+        """
+        with self._ledger_errors():
+            found = self._ledger.campaigns.find(name, sender)
+            self._ledger.campaigns.retry(found.id)
+        return self._rung_for(name, found.sender)
+
+    def _recall_campaign(self, name: str, sender: str | None) -> Campaign:
+        with self._ledger_errors():
+            found = self._ledger.campaigns.find(name, sender)
+            self._ledger.campaigns.take_back(found.id)
+        return self._rung_for(name, found.sender)
+
+    def _rung_for(self, name: str, sender: str) -> Campaign:
+        self._bell.ring(sender, self._settings.deliveries)
+        return self.campaign_status(name, sender=sender)
+
+    def history(self, userid: str, *, limit: int = 50) -> list[HistoryEntry]:
+        """Return what a member was sent by name, newest first; case does not matter.
+
+        Messages to departments, to tags and to `@all` name nobody and are not among them.
+        """
+        with self._ledger_errors():
+            return self._ledger.history.of_member(userid, limit)
+
     def close(self) -> None:
         """Close the connections; they are opened again if the producer is used again."""
         connections = self.__dict__.pop("_connections", None)
@@ -169,7 +323,7 @@ class Producer:
         servers = open_servers(self._settings)
         ledger = Ledger(open_engine(servers.database_url))
         try:
-            require_migrated(ledger.engine)
+            require_migrated(ledger.engine, embedded_in=embedded_database(self._settings))
         except LedgerError:
             ledger.engine.dispose()
             raise

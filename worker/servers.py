@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 from functools import cache
+from pathlib import Path
 
 from worker.embedded import EmbeddedServers
 from worker.settings import Settings, settings
@@ -33,6 +34,11 @@ def open_servers(chosen: Settings | None = None) -> Servers:
         redis_url = redis_url or embedded.redis_url
     broker_url = chosen.broker_url.get_secret_value() if chosen.broker_url else broker_form(redis_url)
     return Servers(database_url, redis_url, broker_url)
+
+
+def embedded_database(chosen: Settings) -> Path | None:
+    """Return the directory of the embedded database; None if a database is named."""
+    return chosen.home.absolute() if chosen.database_url is None else None
 
 
 def broker_form(redis_url: str) -> str:

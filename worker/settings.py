@@ -4,19 +4,44 @@ A setting is an environment variable with the prefix `WECOM_`, a line in `.env`,
 secrets (`/run/secrets/wecom_corpsecret`, as Docker mounts them). `docs/settings.md` lists them all.
 """
 
+import os
+from collections.abc import Mapping
+from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
+from types import MappingProxyType
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
 from pydantic import BeforeValidator, Field, SecretStr, ValidationError, field_validator, model_validator
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic_core import ErrorDetails
+from pydantic_settings import BaseSettings, DotEnvSettingsSource, NoDecode, SettingsConfigDict
 from pydantic_settings import SettingsError as UnreadableSource
 from redis import Redis
 
 OFFICIAL_HOST = "https://qyapi.weixin.qq.com"
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 SECRETS_DIRECTORY = Path("/run/secrets")
+PREFIX = "WECOM_"
+OF_TESTS = "TEST_"
+"""How what only our tests read goes on behind the prefix."""
+PLAIN_WORDS: Mapping[str, str] = MappingProxyType(
+    {
+        "int_parsing": "a whole number",
+        "int_parsing_size": "a whole number",
+        "int_type": "a whole number",
+        "int_from_float": "a whole number",
+        "float_parsing": "a number",
+        "float_type": "a number",
+        "finite_number": "a number",
+        "greater_than": "more than {gt}",
+        "greater_than_equal": "at least {ge}",
+        "less_than": "less than {lt}",
+        "less_than_equal": "at most {le}",
+        "literal_error": "one of: {expected}",
+    }
+)
+"""What a value must be, by pydantic's error types."""
 LEAST_LEASE_MARGIN = 5
 """Seconds a lease must outlast the slowest possible call by; a new access token may be fetched meanwhile."""
 LEAST_CHECK_MARGIN = 60
@@ -39,7 +64,7 @@ class Settings(BaseSettings):
     """What can be set; every field `name` is the environment variable `WECOM_NAME`."""
 
     model_config = SettingsConfigDict(
-        env_prefix="WECOM_",
+        env_prefix=PREFIX,
         env_file=".env",
         env_ignore_empty=True,  # compose files and templates of `.env` pass on empty variables
         extra="ignore",
@@ -80,7 +105,7 @@ class Settings(BaseSettings):
     )
     connect_timeout: float = Field(5, gt=0, le=60, description="seconds to wait for a connection to WeCom")
     read_timeout: float = Field(15, gt=0, le=120, description="seconds to wait for WeCom's answer")
-    connections: int = Field(128, ge=1, le=1000, description="connections to WeCom of one worker process")
+    connections: int = Field(200, ge=1, le=1000, description="connections to WeCom of one worker process")
 
     # Delivery
     chunk: int = Field(200, ge=1, le=5000, description="messages claimed at once")
@@ -95,6 +120,12 @@ class Settings(BaseSettings):
     )
     media_hosts: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_by_commas)] = Field(
         (), description="hosts, separated by commas, from which files named by https address are fetched"
+    )
+    campaign_failure_share: float = Field(
+        0.2,
+        ge=0,
+        le=1,
+        description="share of a campaign's messages that pauses it when they fail, 50 settled ones on; 0: never",
     )
     idempotency_seconds: int = Field(604800, ge=60, description="seconds an idempotency key is remembered")
 
@@ -187,7 +218,7 @@ def load_settings(**overrides: object) -> Settings:
     try:
         return Settings(_secrets_dir=directory, **given)  # type: ignore[arg-type]
     except ValidationError as error:
-        faults = (f"{_variable(fault['loc'])}{fault['msg'].removeprefix('Value error, ')}" for fault in error.errors())
+        faults = (f"{_variable(fault['loc'])}{_in_plain_words(fault)}" for fault in error.errors())
         raise SettingsError("; ".join(faults)) from None
     except UnreadableSource as error:
         reason = error.__cause__
@@ -196,6 +227,47 @@ def load_settings(**overrides: object) -> Settings:
         raise SettingsError(
             f"{reason.filename} cannot be read ({reason.strerror}); the user that runs this process must be able to"
         ) from None
+
+
+def unknown_settings() -> dict[str, str | None]:
+    """Return the variables that look like settings and are none, with the setting that was probably meant.
+
+    They stand in the environment or in `.env` and have no effect. Where no setting is near, there is None.
+    """
+    known = {name.upper() for name in Settings.model_fields}
+    unknown = {}
+    for name in sorted({*os.environ, *_names_in_file()}):
+        setting = name.upper().removeprefix(PREFIX)
+        if setting == name.upper() or setting in known or setting.startswith(OF_TESTS):
+            continue
+        nearest = get_close_matches(setting, known, n=1)
+        unknown[name] = f"{PREFIX}{nearest[0]}" if nearest else None
+    return unknown
+
+
+def unknown_settings_in_one_line() -> str | None:
+    """Say which variables are no settings; None if there are none of that kind."""
+    unknown = unknown_settings()
+    if not unknown:
+        return None
+    named = ", ".join(name + (f" (did you mean {nearest}?)" if nearest else "") for name, nearest in unknown.items())
+    return f"warning: no setting, so without effect: {named}"
+
+
+def _names_in_file() -> set[str]:
+    try:
+        return {name.upper() for name in DotEnvSettingsSource(Settings).env_vars}
+    except (OSError, UnicodeDecodeError):  # reading the settings says so
+        return set()
+
+
+def _in_plain_words(fault: ErrorDetails) -> str:
+    """Say what a value must be, without the value."""
+    words = PLAIN_WORDS.get(fault["type"])
+    if words is None:
+        return fault["msg"].removeprefix("Value error, ")
+    limits = {name: f"{limit:g}" if isinstance(limit, float) else limit for name, limit in fault.get("ctx", {}).items()}
+    return f"must be {words.format_map(limits)}"
 
 
 def _variable(location: tuple[int | str, ...]) -> str:

@@ -21,7 +21,7 @@ from worker.ledger import PASSING_FAULTS, LedgerError
 from worker.liveness import LifeSign, LivenessError, WorkUnderWay
 from worker.logs import log_to_standard_error
 from worker.messages import InvalidMessage
-from worker.settings import settings
+from worker.settings import settings, unknown_settings_in_one_line
 
 log = logging.getLogger(__name__)
 
@@ -95,6 +95,8 @@ def _set_up_logging(**_: Any) -> None:  # noqa: ANN401 - Celery's signals pass w
 
 @worker_init.connect
 def _open_office(**_: Any) -> None:  # noqa: ANN401
+    if warning := unknown_settings_in_one_line():
+        log.warning("%s", warning.removeprefix("warning: "))
     try:
         office()
     except (LedgerError, SecretKeyError, EmbeddedError) as error:

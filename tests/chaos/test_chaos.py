@@ -99,7 +99,10 @@ class House:
     def start_again_what_ended(self) -> bool:
         """Do what a supervisor does: kombu's Redis transport can end a worker when Redis breaks off at a bad moment."""
         for processes, arguments in ((self.workers, WORKER), (self.beats, BEAT)):
-            processes[:] = [process if process.running() else self.start(arguments) for process in processes]
+            for number, process in enumerate(processes):
+                if not process.running():
+                    process.kill()
+                    processes[number] = self.start(arguments)
         return True
 
     def flush_redis(self) -> None:

@@ -53,9 +53,16 @@ def test_an_unknown_sender_is_refused_with_the_known_ones(producer: Producer) ->
         producer.send("payroll", HELLO, users=["zhangsan"])
 
 
+def test_a_message_that_is_none_is_refused_in_one_line(producer: Producer) -> None:
+    with pytest.raises(InvalidMessage, match=r'^message: a message like Text\(content="..."\) is needed, not str$'):
+        producer.send("hr", "plain text", users=["a"])  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize(
     ("asked", "complaint"),
     [
+        ({"at": "tomorrow"}, "at: a datetime with a time zone is needed, not str"),
+        ({"expires": "tomorrow"}, "expires: a datetime with a time zone is needed, not str"),
         ({"at": datetime(2031, 1, 1)}, "at: 2031-01-01T00:00:00 has no time zone"),  # noqa: DTZ001
         ({"at": datetime(2001, 1, 1, tzinfo=UTC)}, "has passed"),
         ({"expires": datetime(2031, 1, 1)}, "expires: 2031-01-01T00:00:00 has no time zone"),  # noqa: DTZ001

@@ -77,11 +77,13 @@ def test_without_redis_nobody_fails_and_work_is_done(bells: Bells) -> None:
     assert bells == []
 
 
-def test_a_broker_that_is_away_fails_no_producer(redis: Redis) -> None:
+def test_a_broker_that_is_away_fails_no_producer(redis: Redis, caplog: pytest.LogCaptureFixture) -> None:
     def away(sender: str, slot: int) -> None:
         raise ConnectionError(sender, slot)
 
-    Bell(redis, away, slots=3).ring("hr")
+    with caplog.at_level("WARNING"):
+        Bell(redis, away, slots=3).ring("hr")
+    assert "the broker cannot be reached (ConnectionError); the message is stored" in caplog.text
 
 
 def test_the_dispatcher_rings_for_what_is_due_and_for_as_many_chunks_as_there_are(

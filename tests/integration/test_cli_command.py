@@ -1,11 +1,13 @@
 """The command itself: help, errors, migrations, keys, errcodes, the simulator; `celery wecom` is the same."""
 
 import os
+import re
 import signal
 import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from uuid import uuid4
 
 import click
@@ -198,6 +200,43 @@ def test_a_setting_that_cannot_be_used_is_one_line_that_names_it(
     assert words in said
     assert value not in said
     assert PASSWORD not in said
+
+
+def test_an_embedded_database_without_tables_is_told_as_perhaps_the_wrong_one(
+    run: Callable[..., Result], tmp_path: Path
+) -> None:
+    here = {"WECOM_DATABASE_URL": "", "WECOM_HOME": str(tmp_path / "elsewhere")}
+    assert in_one_line(run(*SEND, **here)) == (
+        f"Error: the embedded database in {tmp_path / 'elsewhere'} has no tables yet; is `wecom up` running in another "
+        "directory? go there or set WECOM_HOME, or begin here with `wecom up`"
+    )
+
+
+@pytest.mark.parametrize("group", [[], ["senders"], ["media"], ["secrets"]])
+def test_no_line_of_a_group_is_cut(group: list[str]) -> None:
+    told = CliRunner().invoke(wecom, [*group, "--help"], terminal_width=80).stdout
+    assert re.search(r"\w\.\.\.", told.partition("Commands:")[2]) is None
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["explain", "abc"],
+        ["send", "hr", "--party", "abc"],
+        ["simulator", "--port", "abc"],
+        ["senders", "add", "hr", "--agentid", "abc"],
+        ["up", "--workers", "abc"],
+    ],
+)
+def test_what_is_no_number_is_refused_in_plain_words(arguments: list[str]) -> None:
+    result = CliRunner().invoke(wecom, arguments)
+    assert result.exit_code == 2
+    assert "'abc' is not a whole number" in result.stderr
+
+
+def test_a_number_out_of_bounds_is_refused() -> None:
+    assert "65536 is not in the range" in CliRunner().invoke(wecom, ["simulator", "--port", "65536"]).stderr
+    assert "'x' is not a number" in CliRunner().invoke(wecom, ["recall", "id", "--wait", "x"]).stderr
 
 
 def test_migrate_makes_the_tables_once_and_says_so(run: Callable[..., Result], empty_database: str) -> None:

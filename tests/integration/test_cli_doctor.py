@@ -195,6 +195,28 @@ def test_embedded_servers_are_joined_or_started_and_that_is_said(
     assert not (tmp_path / "h" / "servers.json").exists(), "they are stopped when nobody uses them any more"
 
 
+def test_a_misspelt_setting_is_a_problem_and_an_unknown_one_is_mentioned(
+    environment: dict[str, str], tmp_path: Path
+) -> None:
+    (tmp_path / ".env").write_text(f"WECOM_DATABSE_URL={PASSWORD}\n")
+    told = execute(environment | {"WECOM_WEB_SERVICE_HOST": WRONG_SECRET, "WECOM_TEST_REDIS_URL": ""})
+    assert "problem Settings: WECOM_DATABSE_URL is no setting and has no effect\n" in told.stdout
+    assert "write WECOM_DATABASE_URL if that is meant" in told.stdout
+    assert "note    Settings: WECOM_WEB_SERVICE_HOST is no setting" in told.stdout
+    assert "WECOM_TEST" not in told.stdout
+    assert told.returncode == 1
+    assert not any(secret in told.stdout + told.stderr for secret in (PASSWORD, WRONG_SECRET))
+
+
+def test_a_sender_with_a_wrong_secret_is_told_how_to_replace_it(
+    doctor: Callable[..., dict[str, Any]], ledger: Ledger
+) -> None:
+    ledger.senders.add(Sender("it", "wecom", 7, {"corpid": "ww-simulator", "corpsecret": WRONG_SECRET}))
+    assert "`wecom senders add NAME --replace ...`" in doctor()["Sender it"]["advice"]
+    ledger.senders.pause("it", "40001: invalid credential")
+    assert "`wecom senders add it --replace ...`" in doctor()["Sender it"]["advice"]
+
+
 @pytest.mark.parametrize("named", ["database_url", "redis_url"])
 def test_a_missing_wheel_matters_only_for_a_server_that_is_not_named(
     monkeypatch: pytest.MonkeyPatch, named: str

@@ -180,7 +180,14 @@ def test_a_name_is_taken_once(run: Callable[..., Result], ledger: Ledger) -> Non
     result = run("senders", "add", "hr", "--corpid", "ww1", "--agentid", "7", "--secret-env", "S", S=SECRET)
     assert (result.exit_code, result.stdout) == (1, "")
     assert "a sender named 'hr' exists already" in result.stderr
+    assert "--replace" in result.stderr
     assert ledger.senders.open("hr")[0].credentials["corpid"] == "ww-simulator"
+
+
+def test_resuming_a_sender_that_was_not_stopped_says_so(run: Callable[..., Result], ledger: Ledger) -> None:
+    assert run("senders", "resume", "hr").stdout == "hr was not stopped, and sends.\n"
+    ledger.senders.pause("hr", "a reason")
+    assert run("senders", "resume", "hr").stdout == "hr sends again.\n"
 
 
 def test_new_credentials_end_the_pause_the_old_ones_caused(run: Callable[..., Result], ledger: Ledger) -> None:

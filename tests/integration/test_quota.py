@@ -8,7 +8,7 @@ from uuid import uuid4
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from redis import Redis
+from redis import Redis, RedisError
 from sqlalchemy import text
 
 from worker import Producer, SendRequest, State, Text
@@ -229,3 +229,24 @@ def test_messages_that_failed_are_given_back(
     producer.send_many(SendRequest("hr", Text(content=f"{n}"), users=["a"]) for n in range(40))
     deliver(office, "hr", lambda: None)
     assert ledger.history.counts("hr") == {State.FAILED: 20, State.SENT: 30, State.SCHEDULED: 10}
+
+
+def test_a_worker_that_dies_while_it_counts_anew_holds_up_the_others_for_seconds_only(
+    quota: Quota, redis: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("worker.delivery.quota.REBUILD_LOCK_SECONDS", 0.3)
+    redis.lock("wecom:quota:hr:lock", timeout=0.3, thread_local=False).acquire()
+    assert admitted(quota, [message("a")], NOON) == 1
+
+
+def test_whoever_lost_the_lock_while_counting_anew_writes_nothing(
+    quota: Quota, redis: Redis, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def slow(*_: object) -> Iterator[tuple[str, list[int]]]:
+        yield "a", [1]
+        redis.delete("wecom:quota:hr:lock")
+
+    monkeypatch.setattr(ledger.usage, "by_member", slow)
+    with pytest.raises(RedisError):
+        quota.reserve(HR, [message("a")], NOON)
+    assert redis.keys("wecom:to:*") == []

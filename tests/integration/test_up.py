@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from worker.cli.up_lock import UP_LOCK, beside_local_wecom, local_wecom
 from worker.embedded import EmbeddedServers
 from worker.encryption import load_key_ring
 from worker.ledger import Ledger, State, migrate, open_engine
@@ -28,9 +29,9 @@ QUICK = {"WECOM_DISPATCH_SECONDS": "0.2", "WECOM_QUIET_BEFORE": "0", "WECOM_QUIE
 class Terminal:
     """One `wecom up` in a process group of its own, like one started at a terminal."""
 
-    def __init__(self, directory: Path, *options: str, **settings: str) -> None:
+    def __init__(self, directory: Path, number: int, *options: str, **settings: str) -> None:
         self.directory = directory
-        self._output = directory / "up.log"
+        self._output = directory / f"up-{number}.log"
         with self._output.open("wb") as output:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "worker.cli", "up", *options],
@@ -73,7 +74,7 @@ def terminal(tmp_path: Path) -> Iterator[Callable[..., Terminal]]:
     opened: list[Terminal] = []
 
     def open_terminal(*options: str, **settings: str) -> Terminal:
-        opened.append(Terminal(tmp_path, *options, **settings))
+        opened.append(Terminal(tmp_path, len(opened), *options, **settings))
         return opened[-1]
 
     yield open_terminal
@@ -123,16 +124,30 @@ def test_killed_without_warning_it_takes_its_children_along(
     eventually(lambda: up.processes() == {})
 
 
-def test_a_worker_that_dies_is_told_and_the_rest_stops(
+def kill_worker(up: Terminal) -> None:
+    worker = next(pid for pid, command in up.processes().items() if "worker.processes worker" in command)
+    os.kill(worker, signal.SIGKILL)
+
+
+def test_a_worker_that_ends_is_started_again(terminal: Callable[..., Terminal], eventually: Eventually) -> None:
+    up = terminal("--simulator")
+    eventually(lambda: up.shows(" ready."))
+    kill_worker(up)
+    eventually(lambda: up.shows("worker-1 has ended unexpectedly (status -9); it is started again"))
+    eventually(lambda: up.output.count(" ready.") == 2)
+    up.press_control_c()
+    assert up.process.wait(30) == 0, up.output
+
+
+def test_a_worker_that_ends_again_and_again_is_told_and_the_rest_stops(
     terminal: Callable[..., Terminal], eventually: Eventually
 ) -> None:
     up = terminal("--simulator")
-    eventually(lambda: up.shows(" ready."))
-    worker = next(pid for pid, command in up.processes().items() if "worker.processes worker" in command)
-    os.kill(worker, signal.SIGKILL)
-    assert "worker-1 has ended unexpectedly (status -9); its last words:" in finished(up)
+    for times in range(1, 5):
+        eventually(lambda times=times: up.output.count(" ready.") == times)
+        kill_worker(up)
+    assert "worker-1 has ended unexpectedly (status -9), not for the first time; its last words:" in finished(up)
     assert up.process.returncode == 1
-    assert " ready." in up.output.partition("last words")[2]
     assert up.processes() == {}
 
 
@@ -175,6 +190,101 @@ def test_what_cannot_work_is_one_line(terminal: Callable[..., Terminal], setting
     errors = [one for one in output.splitlines() if not one.startswith("up ")]
     assert len(errors) == 1, output
     assert errors[0].startswith(line)
+
+
+def beside(directory: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run a command in a second terminal."""
+    return subprocess.run(
+        [sys.executable, "-m", "worker.cli", *arguments],
+        cwd=directory,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+
+
+def test_a_second_one_in_the_same_home_refuses_and_names_the_first(
+    terminal: Callable[..., Terminal], eventually: Eventually
+) -> None:
+    first = terminal("--simulator")
+    eventually(lambda: first.shows("Ctrl-C stops everything"))
+    for options in ((), ("--simulator",)):
+        second = terminal(*options)
+        assert finished(second).startswith("Error: `wecom up` runs in .wecom already (process ")
+        assert f"(process {first.process.pid})" in second.output
+        assert len(second.output.splitlines()) == 1
+        assert second.process.returncode == 1
+    first.press_control_c()
+    assert first.process.wait(30) == 0, first.output
+    third = terminal()
+    eventually(lambda: third.shows("Ctrl-C stops everything"))
+
+
+def test_commands_beside_it_find_the_local_wecom(
+    terminal: Callable[..., Terminal], eventually: Eventually, tmp_path: Path
+) -> None:
+    up = terminal("--simulator")
+    eventually(lambda: up.shows(" ready."))
+    told = beside(tmp_path, "doctor")
+    assert told.returncode == 0, told.stdout + told.stderr
+    assert "looks at the local WeCom of `wecom up --simulator`, http://127.0.0.1:" in told.stdout
+    assert "Sender default: WeCom accepts its credentials" in told.stdout
+    assert "qyapi" not in told.stdout
+    (tmp_path / "letter.txt").write_text("Dear all")
+    uploaded = beside(tmp_path, "media", "upload", "default", "letter.txt")
+    assert (uploaded.returncode, uploaded.stderr) == (0, "")
+    named = load_settings(api_base_url="https://wecom.example.com")
+    assert beside_local_wecom(named) is named
+    up.press_control_c()
+    assert up.process.wait(30) == 0, up.output
+    assert (tmp_path / ".wecom" / UP_LOCK).read_text() == ""
+
+
+def test_what_a_killed_one_wrote_about_its_local_wecom_is_not_believed(
+    terminal: Callable[..., Terminal], eventually: Eventually, tmp_path: Path
+) -> None:
+    up = terminal("--simulator")
+    eventually(lambda: up.shows(" ready."))
+    assert local_wecom(tmp_path / ".wecom") is not None
+    up.process.kill()
+    up.process.wait()
+    assert "http://127.0.0.1:" in (tmp_path / ".wecom" / UP_LOCK).read_text()
+    assert local_wecom(tmp_path / ".wecom") is None
+    eventually(lambda: up.processes() == {})
+
+
+def test_a_port_for_the_local_wecom_implies_it(terminal: Callable[..., Terminal], eventually: Eventually) -> None:
+    up = terminal("--simulator-port", "0")
+    eventually(lambda: up.shows("a local WeCom"))
+
+
+def test_misspelt_settings_are_told_once_and_without_their_values(
+    terminal: Callable[..., Terminal], eventually: Eventually
+) -> None:
+    up = terminal("--simulator", WECOM_REDTIMEOUT="hunter2")
+    eventually(lambda: up.shows(" ready."))
+    told = [line for line in up.output.splitlines() if "WECOM_REDTIMEOUT (did you mean WECOM_READ_TIMEOUT?)" in line]
+    assert [line.split("|")[0].strip() for line in told] == ["up", "worker-1"]
+    assert "hunter2" not in up.output
+
+
+def test_a_paused_real_sender_does_not_keep_the_local_wecom_away(
+    terminal: Callable[..., Terminal], eventually: Eventually, tmp_path: Path
+) -> None:
+    chosen = load_settings(home=tmp_path / ".wecom")
+    with EmbeddedServers(chosen.home) as servers:
+        engine = open_engine(servers.database_url)
+        migrate(engine)
+        ledger = Ledger(engine, load_key_ring(chosen))
+        ledger.senders.add(Sender("real", "wecom", 7, {"corpid": "ww-real", "corpsecret": "real-secret"}))
+        refused = terminal("--simulator")
+        assert "pause it (`wecom senders pause real`)" in finished(refused)
+        ledger.senders.pause("real", "not while we try things out")
+        up = terminal("--simulator")
+        eventually(lambda: up.shows("Ctrl-C stops everything"))
+        assert ledger.senders.find("real").paused_reason == "not while we try things out"
+        engine.dispose()
 
 
 def test_half_of_the_credentials_is_one_line(terminal: Callable[..., Terminal]) -> None:

@@ -101,6 +101,18 @@ def test_a_message_of_a_paused_sender_says_why_it_waits_and_what_lets_it_go() ->
     assert "`wecom senders resume hr`" in told
 
 
+def test_a_sender_paused_for_its_credentials_is_told_to_have_them_replaced() -> None:
+    told = standing(MESSAGE, replace(HR, paused_reason="40001: invalid credential"), NOW)
+    assert "`wecom senders add hr --replace ...`" in told
+    assert "`wecom senders resume hr`" in told
+
+
+def test_a_message_for_later_was_accepted_when_its_id_was_made() -> None:
+    later = replace(MESSAGE, requested_at=NOW + 7 * MINUTE, send_at=NOW + 7 * MINUTE)
+    told = {words: time for time, words in events(later, HR, NOW)}
+    assert told["accepted and stored"] != told["due"]
+
+
 def test_a_parking_that_is_over_holds_nothing_up() -> None:
     parked = replace(HR, paused_reason="45009", paused_until=NOW - MINUTE)
     assert standing(MESSAGE, parked, NOW) == "due; waits for a worker"
@@ -109,8 +121,8 @@ def test_a_parking_that_is_over_holds_nothing_up() -> None:
 def test_a_message_moved_out_of_a_quiet_window_says_so() -> None:
     moved = replace(MESSAGE, requested_at=NOW + 50 * MINUTE, send_at=NOW + 53 * MINUTE)
     assert "in 53 minutes" in standing(moved, HR, NOW)
-    assert "minute 0 or 30" in standing(moved, HR, NOW)
-    assert "minute 0 or 30" in events(moved, HR, NOW)[-1][1]
+    assert "kept away from minute 0, when WeCom delivers late" in standing(moved, HR, NOW)
+    assert "kept away from minute 0" in events(moved, HR, NOW)[-1][1]
 
 
 def test_a_message_for_later_names_no_other_reason() -> None:
@@ -121,7 +133,8 @@ def test_a_message_for_later_names_no_other_reason() -> None:
 def test_a_message_put_off_without_a_try_gives_the_stored_reason() -> None:
     put_off = replace(MESSAGE, send_at=NOW + MINUTE, error="30 messages a minute reached")
     assert "30 messages a minute reached" in standing(put_off, HR, NOW)
-    assert "minute 0 or 30" not in standing(put_off, HR, NOW)
+    assert "minute" not in standing(put_off, HR, NOW).replace("30 messages a minute", "").replace("in 1 minute", "")
+    assert "kept away" not in standing(put_off, HR, NOW)
 
 
 def test_events_are_told_in_the_order_of_time_and_advice_once() -> None:
@@ -135,10 +148,10 @@ def test_events_are_told_in_the_order_of_time_and_advice_once() -> None:
         recalled_at=NOW - MINUTE,
     )
     told = [words for _, words in events(status, HR, NOW)]
-    assert told[0] == "when it was to be sent"
-    assert told[1] == "try 1, 12 ms, transient: -1 busy"
-    assert told[2].startswith("try 2, 12 ms, transient: -1 busy\nWeCom was too busy")
-    assert told[3:] == ["WeCom accepted it", "it was asked to be taken back", "WeCom took it back"]
+    assert told[:2] == ["accepted and stored", "due"]
+    assert told[2] == "try 1, 12 ms, transient: -1 busy"
+    assert told[3].startswith("try 2, 12 ms, transient: -1 busy\nWeCom was too busy")
+    assert told[4:] == ["WeCom accepted it", "it was asked to be taken back", "WeCom took it back"]
 
 
 def test_an_attempt_without_an_errcode_keeps_its_reason() -> None:

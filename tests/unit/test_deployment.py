@@ -269,6 +269,7 @@ def test_nothing_private_is_sent_to_the_builder() -> None:
     named = {line.removeprefix("!") for line in lines if line.startswith("!")}
     assert not named & {".git", ".venv", ".wecom", ".env", "secrets", "."}
     assert not any("*" in name for name in named)
+    assert "**/.wecom*/" in lines, "the program itself recommends .wecom-simulator"
 
 
 def pins(name: str) -> dict[str, set[str]]:
@@ -318,4 +319,4 @@ def test_every_file_that_is_mentioned_exists() -> None:
 
 
 def test_secrets_are_kept_out_of_the_repository() -> None:
-    assert {".env", "secrets/", ".wecom/"} <= set((ROOT / ".gitignore").read_text(encoding="utf-8").splitlines())
+    assert {".env", "secrets/", ".wecom*/"} <= set((ROOT / ".gitignore").read_text(encoding="utf-8").splitlines())

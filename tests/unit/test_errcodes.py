@@ -109,6 +109,7 @@ def test_advice_names_only_commands_that_exist(errcode: Errcode) -> None:
         "wecom senders show NAME",
         "wecom senders pause NAME",
         "wecom senders resume NAME",
+        "wecom senders add NAME --replace ...",
         "wecom status ID",
         "wecom recall ID",
         "wecom doctor",

@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.messages import InvalidMessage, Text, content_from_body
+from worker.messages import CardUpdate, Image, InvalidMessage, NewsArticle, Text, TextNotice, content_from_body
+from worker.messages.part import Part
 from worker.messages.recipients import Recipients, audience, split
 from worker.messages.wire import wire_form
 
@@ -103,6 +104,12 @@ def test_recipients_are_named_once_whatever_their_case() -> None:
     assert audience(["ZhangSan", "zhangsan", "lisi"], [2, "2"], [7]) == Recipients(("ZhangSan", "lisi"), ("2",), ("7",))
 
 
+@pytest.mark.parametrize("kind", [Text, Image, CardUpdate, TextNotice, NewsArticle])
+def test_a_value_without_a_name_is_refused_in_one_line(kind: type[Part]) -> None:
+    with pytest.raises(InvalidMessage, match=rf"^{kind.__name__}: say what it is, like {kind.__name__}\(\w+=\.\.\.\)$"):
+        kind("hi")  # type: ignore[call-arg]
+
+
 def test_everyone_must_be_meant() -> None:
     with pytest.raises(InvalidMessage, match="everyone=True"):
         audience(["@all"])
@@ -117,7 +124,18 @@ def test_everyone_must_be_meant() -> None:
         ({"users": [""]}, "1 to 64 bytes"),
         ({"users": ["x" * 65]}, "1 to 64 bytes"),
         ({"users": ["a|b"]}, "one userid per entry"),
-        ({"users": ["zhang san"]}, "one userid per entry"),
+        ({"users": ["zhang san"]}, "holds a blank (U+0020) at position 5"),
+        ({"users": ["zhangsan1\u3000"]}, "holds a full-width space (U+3000) at position 9"),
+        ({"users": ["zhang\u200bsan"]}, "holds a zero width space (U+200B) at position 5"),
+        ({"users": ["zhangsan\n"]}, "holds a line end (U+000A) at position 8"),
+        ({"users": ["zhangsan\x07"]}, "holds a control character (U+0007) at position 8"),
+        (
+            {"users": ["zhangsan,lisi"]},
+            "holds a comma (U+002C) at position 8, which no userid has; give one userid per",
+        ),
+        ({"users": ["zhangsan;lisi"]}, "holds a semicolon (U+003B) at position 8"),
+        ({"users": ["zhangsan\uff0clisi"]}, "holds a fullwidth comma (U+FF0C) at position 8"),
+        ({"users": 7}, "users: a list is needed, not int"),
         ({"parties": ["sales"]}, "WeCom numbers them"),
         ({"tags": [-1]}, "WeCom numbers them"),
         ({"tags": [True]}, "WeCom numbers them"),

@@ -11,7 +11,14 @@ from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 
 from worker import settings as settings_module
-from worker.settings import OFFICIAL_HOST, Settings, SettingsError, load_settings
+from worker.settings import (
+    OFFICIAL_HOST,
+    Settings,
+    SettingsError,
+    load_settings,
+    unknown_settings,
+    unknown_settings_in_one_line,
+)
 
 DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "settings.md"
 INTRODUCTION = """\
@@ -109,7 +116,7 @@ def test_an_empty_variable_does_not_hide_what_a_file_says(secrets: Path, monkeyp
     Path(".env").write_text("WECOM_CHUNK=9\nWECOM_CONNECTIONS=\n")
     monkeypatch.setenv("WECOM_CORPID", "")
     monkeypatch.setenv("WECOM_CHUNK", "")
-    assert (load_settings().corpid, load_settings().chunk, load_settings().connections) == ("ww-file", 9, 128)
+    assert (load_settings().corpid, load_settings().chunk, load_settings().connections) == ("ww-file", 9, 200)
 
 
 def test_an_empty_secret_file_counts_as_unset(secrets: Path) -> None:
@@ -162,6 +169,44 @@ def test_a_wrong_value_is_one_line_that_names_the_variable(
         load_settings()
     assert str(caught.value).startswith(f"WECOM_{name}: ")
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        ("READ_TIMEOUT", "soon", "must be a number"),
+        ("CHUNK", "soon", "must be a whole number"),
+        ("CHUNK", "2.5", "must be a whole number"),
+        ("CHUNK", "0", "must be at least 1"),
+        ("CHUNK", "5001", "must be at most 5000"),
+        ("CONNECT_TIMEOUT", "0", "must be more than 0"),
+        ("LOG_LEVEL", "LOUD", "must be one of: 'DEBUG', 'INFO', 'WARNING' or 'ERROR'"),
+    ],
+)
+def test_a_wrong_value_is_refused_in_plain_words(
+    name: str, value: str, words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(f"WECOM_{name}", value)
+    with pytest.raises(SettingsError) as caught:
+        load_settings()
+    assert str(caught.value) == f"WECOM_{name}: {words}"
+
+
+def test_variables_that_are_no_settings_are_named_with_the_nearest_that_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert unknown_settings() == {}
+    assert unknown_settings_in_one_line() is None
+    for name in ("WECOM_REDTIMEOUT", "wecom_chunk", "WECOM_TEST_REDIS_URL", "WECOM_WEB_SERVICE_HOST"):
+        monkeypatch.setenv(name, "hunter2")
+    Path(".env").write_text("WECOM_DATABSE_URL=hunter2\nWECOM_HOME=x\nOTHER=1\n")
+    assert unknown_settings() == {
+        "WECOM_DATABSE_URL": "WECOM_DATABASE_URL",
+        "WECOM_REDTIMEOUT": "WECOM_READ_TIMEOUT",
+        "WECOM_WEB_SERVICE_HOST": None,
+    }
+    assert unknown_settings_in_one_line() == (
+        "warning: no setting, so without effect: WECOM_DATABSE_URL (did you mean WECOM_DATABASE_URL?), "
+        "WECOM_REDTIMEOUT (did you mean WECOM_READ_TIMEOUT?), WECOM_WEB_SERVICE_HOST"
+    )
 
 
 def test_several_wrong_values_are_named_together(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -24,14 +24,16 @@ class Entry(NamedTuple):
 COMMANDS: Mapping[str, Entry] = MappingProxyType(
     {
         "up": Entry("worker.cli.up:up", "Servers, worker and beat in one terminal."),
-        "demo": Entry(
-            "worker.cli.demo:demo", "The main job on real servers, checked against the record of a local WeCom."
-        ),
+        "demo": Entry("worker.cli.demo:demo", "The main job on real servers, checked, in a minute."),
         "migrate": Entry("worker.cli.migrate:migrate", "Create the tables, or bring them up to this release."),
         "senders": Entry("worker.cli.senders:senders", "Who can send: add, list, show, pause, resume, remove."),
         "send": Entry("worker.cli.messages:send", "Hand over a message."),
         "status": Entry("worker.cli.messages:status", "What became of a message."),
         "recall": Entry("worker.cli.messages:recall", "Take a message back."),
+        "campaign": Entry(
+            "worker.cli.campaigns:campaign", "One message to many: create, list, status, pause, recall ..."
+        ),
+        "history": Entry("worker.cli.history:history", "What a member was sent, and with what answer."),
         "update-card": Entry("worker.cli.cards:update_card", "Change a card that was sent."),
         "media": Entry("worker.cli.media:media", "Upload a file by hand."),
         "schema": Entry("worker.cli.schema:schema", "The JSON Schema of all messages, for other languages."),

@@ -6,7 +6,11 @@ import click
 
 from worker.cli.messages import opened_producer
 from worker.cli.output import read_json
+from worker.cli.refusals import naming_options
 from worker.messages import CardUpdate
+
+OPTIONS = {"replace_name": "--replace-name", "button.replace_name": "--replace-name", "userids": "--user"}
+"""The fields that a refusal names, and the options that give their values."""
 
 
 @click.command("update-card")
@@ -23,7 +27,7 @@ def update_card(
         raise click.UsageError("give one of --replace-name and --file")
     if replace_name is not None and not (users or everyone):
         raise click.UsageError("nobody is named; give --user or --everyone")
-    with opened_producer() as producer:
+    with naming_options({} if file is not None else OPTIONS), opened_producer() as producer:
         if file is not None:
             update = CardUpdate.from_body(read_json(file))
         else:

@@ -7,6 +7,7 @@ from typing import NoReturn
 
 import click
 
+from worker.cli import INTERRUPTED
 from worker.demo import StageError, perform
 from worker.demo.telling import open_console
 from worker.settings import load_settings
@@ -24,6 +25,9 @@ def demo() -> None:
         agreed = perform(load_settings().home.absolute() / "demo", open_console())
     except StageError as error:
         raise click.ClickException(str(error)) from None
+    except KeyboardInterrupt:
+        click.echo("\nstopped; nothing is left running")
+        sys.exit(INTERRUPTED)
     sys.exit(0 if agreed else 1)
 
 

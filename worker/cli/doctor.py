@@ -6,14 +6,21 @@ from contextlib import closing
 import click
 
 from worker.cli import sender_checks, server_checks
-from worker.cli.findings import Finding, Verdict, fine, problem, problem_of
-from worker.cli.machine_checks import default_sender_settings, embedded_wheels, python_and_packages, secret_keys
+from worker.cli.findings import Finding, Verdict, fine, note, problem, problem_of
+from worker.cli.machine_checks import (
+    default_sender_settings,
+    embedded_wheels,
+    misspelt_settings,
+    python_and_packages,
+    secret_keys,
+)
 from worker.cli.output import console, json_option, print_json, shown
+from worker.cli.up_lock import beside_local_wecom
 from worker.delivery.office import open_redis
 from worker.embedded import EmbeddedError
 from worker.encryption import load_key_ring
 from worker.ledger import Ledger, LedgerError, open_engine
-from worker.servers import Servers, open_servers
+from worker.servers import Servers, embedded_database, open_servers
 from worker.settings import Settings, SettingsError, settings
 
 STYLES = {Verdict.OK: "green", Verdict.NOTE: "yellow", Verdict.SKIPPED: "yellow", Verdict.PROBLEM: "bold red"}
@@ -41,6 +48,7 @@ def doctor(*, as_json: bool) -> None:
 def examine() -> Iterator[Finding]:
     """Check one thing after another; each check comes to an end whatever it finds."""
     yield from python_and_packages()
+    yield from misspelt_settings()
     try:
         chosen = settings()
     except SettingsError as error:
@@ -76,13 +84,18 @@ def _servers_and_senders(chosen: Settings, servers: Servers, *, keys_usable: boo
         yield problem("Redis", "WECOM_REDIS_URL cannot be read", "write it as redis://:password@host:6379/0")
         return
     with closing(redis):
-        yield from server_checks.postgres(engine)
+        yield from server_checks.postgres(engine, embedded_in=embedded_database(chosen))
         yield from server_checks.redis(redis)
         yield from server_checks.broker()
-        yield sender_checks.wecom(chosen)
+        calling = beside_local_wecom(chosen)
+        if calling is not chosen:
+            yield note(
+                "WeCom", f"what follows looks at the local WeCom of `wecom up --simulator`, {calling.api_base_url}"
+            )
+        yield sender_checks.wecom(calling)
         if keys_usable:
             key_ring = load_key_ring(chosen)
-            yield from sender_checks.senders(chosen, Ledger(engine, key_ring), redis, key_ring)
+            yield from sender_checks.senders(calling, Ledger(engine, key_ring), redis, key_ring)
     engine.dispose()
 
 

@@ -2,6 +2,7 @@
 
 import click
 
+from worker.cli.numbers import WholeNumber
 from worker.cli.output import console, json_option, print_json, shown
 from worker.providers.base import Category
 from worker.providers.wecom import errcodes
@@ -9,7 +10,7 @@ from worker.providers.wecom import errcodes
 
 # -1 is an errcode, and must not be taken for an option.
 @click.command(context_settings={"ignore_unknown_options": True})
-@click.argument("code", type=int)
+@click.argument("code", type=WholeNumber())
 @json_option
 def explain(code: int, *, as_json: bool) -> None:
     """Say what an errcode of WeCom means, what the worker does about it and what you can do: `wecom explain 60020`."""

@@ -24,7 +24,10 @@ def generate() -> None:
 
 @secrets.command
 def rotate() -> None:
-    """Encrypt all stored credentials anew with the first key, while the workers go on."""
+    """Encrypt all credentials anew with the first key.
+
+    The workers go on meanwhile.
+    """
     with opened_ledger(with_keys=True) as ledger:
         number = ledger.senders.reencrypt()
     click.echo(f"The credentials of {number} sender{'' if number == 1 else 's'} are encrypted with the first key now.")

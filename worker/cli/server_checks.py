@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from kombu.exceptions import ChannelError
@@ -21,7 +22,7 @@ PATIENCE_SECONDS = 3
 PING_SECONDS = 1.0
 
 
-def postgres(engine: Engine) -> Iterator[Finding]:
+def postgres(engine: Engine, *, embedded_in: Path | None) -> Iterator[Finding]:
     """See whether Postgres answers, is new enough, has this release's tables, and tells the time."""
     try:
         with engine.connect() as connection:
@@ -35,7 +36,7 @@ def postgres(engine: Engine) -> Iterator[Finding]:
     else:
         yield fine("Postgres", f"{name} answers")
     try:
-        require_migrated(engine)
+        require_migrated(engine, embedded_in=embedded_in)
     except LedgerError as error:
         yield problem_of("Tables", error)
         return

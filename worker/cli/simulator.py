@@ -2,6 +2,7 @@
 
 import click
 
+from worker.cli.numbers import WholeNumber
 from worker.simulator.apps import App, app_from_text
 from worker.simulator.service import run
 
@@ -16,7 +17,7 @@ def _read_apps(_context: click.Context, _parameter: click.Parameter, texts: tupl
 
 
 @click.command
-@click.option("--port", type=click.IntRange(0, HIGHEST_PORT), default=0, help="0, the default, lets the system choose.")
+@click.option("--port", type=WholeNumber(0, HIGHEST_PORT), default=0, help="0, the default, lets the system choose.")
 @click.option(
     "--app",
     "apps",

@@ -1,19 +1,22 @@
 """Tells what became of a message in plain words. Pure: the same message at the same time makes the same story."""
 
 from collections.abc import Iterator
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import orjson
 
 from worker.cli.output import some_of
 from worker.cli.times import when
+from worker.cli.way_on import way_on
 from worker.ledger import Attempt, MessageStatus, Priority, State
 from worker.messages.recipients import Recipients
 from worker.messages.sender import Sender
 from worker.providers.wecom.errcodes import ERRCODES
 
 PARTS_NAMED = 10
+UUID7_TIME_SHIFT = 80
+"""Bits of a message id behind its time in milliseconds (RFC 9562)."""
 IN_WORDS = {
     State.SENDING: "a worker is sending it",
     State.SENT: "sent",
@@ -92,9 +95,7 @@ def content(status: MessageStatus) -> str:
 def _waiting(status: MessageStatus, sender: Sender, now: datetime) -> str:
     if sender.paused(now):
         until = f"parked until {when(sender.paused_until, now)}" if sender.paused_until else "paused"
-        return (
-            f"waits: its sender is {until} ({sender.paused_reason}); `wecom senders resume {sender.name}` lets it go on"
-        )
+        return f"waits: its sender is {until} ({sender.paused_reason}); {way_on(sender)} lets it go on"
     if status.send_at > now:
         return f"waits until {when(status.send_at, now)}{_why_then(status)}"
     return "due; waits for a worker"
@@ -103,13 +104,28 @@ def _waiting(status: MessageStatus, sender: Sender, now: datetime) -> str:
 def _why_then(status: MessageStatus) -> str:
     if status.attempts or status.error:
         return f", as the last try did not succeed{_because(status.error)}" if status.attempts else f" ({status.error})"
+    away = kept_away(status)
+    return f", {away}, when WeCom delivers late" if away else ""
+
+
+def kept_away(status: MessageStatus) -> str:
+    """Say that a message was moved out of a quiet window when it was accepted; empty if it was not."""
     if status.send_at == status.requested_at:
         return ""
-    return ", to keep away from minute 0 or 30, when WeCom delivers late"
+    # A window reaches at most ten minutes to either side of its minute.
+    quarter_later = status.requested_at.astimezone(UTC) + timedelta(minutes=15)
+    return f"kept away from minute {0 if quarter_later.minute < 30 else 30}"
+
+
+def _accepted(status: MessageStatus) -> datetime:
+    """Return when a message was stored: its id tells, by the producer's clock, which may be fast."""
+    made = datetime.fromtimestamp((status.id.int >> UUID7_TIME_SHIFT) / 1000, UTC)
+    return min(made, status.requested_at)
 
 
 def _happened(status: MessageStatus) -> Iterator[tuple[datetime, str]]:
-    yield status.requested_at, "when it was to be sent"
+    yield _accepted(status), "accepted and stored"
+    yield status.requested_at, "due"
     for attempt in status.attempts:
         yield attempt.at, _attempted(attempt, explained=attempt is _last_with(status, attempt.errcode))
     if status.sent_at is not None:

@@ -1,128 +1,71 @@
 """`wecom up`: servers, workers and beat in one terminal, with a local WeCom if asked for."""
 
 import os
-import shutil
+import shlex
 import signal
 import socket
-import sys
-import threading
 import time
-from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, field
-from itertools import cycle
-from pathlib import Path
 from types import FrameType
 
 import click
 import requests
 
+from worker.cli.crew import Crew, Stopped, tell
+from worker.cli.numbers import WholeNumber
+from worker.cli.up_lock import the_only_one
 from worker.delivery.default_sender import DEFAULT, ensure_default_sender
 from worker.delivery.office import open_redis
 from worker.embedded import EmbeddedServers
 from worker.encryption import load_key_ring
 from worker.ledger import Ledger, migrate, open_engine
-from worker.processes import BEAT, WORKER, CeleryProcess
+from worker.processes import BEAT, WORKER, wecom_command
 from worker.servers import Servers, broker_form
-from worker.settings import Settings, load_settings
+from worker.settings import Settings, load_settings, unknown_settings_in_one_line
 from worker.simulator.apps import NEWCOMER
 from worker.simulator.control import SimulatorControl
 from worker.simulator.process import running_simulator
 
-COLOURS = ("cyan", "magenta", "green", "yellow", "blue")
-LAST_WORDS = 10
 LOOK_SECONDS = 0.2
 SIMULATOR_LOOK_SECONDS = 2.0
 NAMED_SERVERS = ("WECOM_DATABASE_URL", "WECOM_REDIS_URL", "WECOM_BROKER_URL")
 
 
-class Stopped(click.ClickException):
-    """A process has ended that should run; the others were stopped in order."""
-
-
-@dataclass
-class Crew:
-    """The workers and beat, and what they say."""
-
-    processes: dict[str, CeleryProcess] = field(default_factory=dict)
-    last_words: dict[str, deque[str]] = field(default_factory=dict)
-    _readers: list[threading.Thread] = field(default_factory=list)
-    _colours: Iterator[str] = field(default_factory=lambda: cycle(COLOURS))
-
-    def start(self, name: str, arguments: tuple[str, ...], environment: Mapping[str, str]) -> None:
-        """Start a process and print its log, each line with its name before it."""
-        reading, writing = os.pipe()
-        self.last_words[name] = deque(maxlen=LAST_WORDS)
-        self.processes[name] = CeleryProcess(arguments, environment, os.fdopen(writing, "wb"))
-        prefix = click.style(f"{name:9}| ", fg=next(self._colours))
-        reader = threading.Thread(target=self._read, args=(name, prefix, reading), name=f"log-{name}", daemon=True)
-        reader.start()
-        self._readers.append(reader)
-
-    def stop(self) -> None:
-        """Ask all to stop at once and wait for each; calls under way finish, claimed messages go back."""
-        if not self.processes:
-            return
-        for process in reversed(self.processes.values()):
-            process.terminate()
-        for process in self.processes.values():
-            process.stop()
-        for reader in self._readers:
-            reader.join(timeout=5)
-        tell("workers and beat have stopped; what they had claimed and not sent waits in the ledger")
-
-    def kill(self) -> None:
-        """Kill all of them; their claims are reopened when the leases end."""
-        for process in self.processes.values():
-            with suppress(ProcessLookupError):
-                os.kill(process.pid, signal.SIGKILL)
-
-    def require_alive(self) -> None:
-        """Check that every process still runs.
-
-        Raises:
-            Stopped: one has ended; its last log lines are part of the message.
-        """
-        for name, process in self.processes.items():
-            if not process.running():
-                last = "\n".join(f"  {line}" for line in self.last_words[name])
-                raise Stopped(f"{name} has ended unexpectedly (status {process.stop()}); its last words:\n{last}")
-
-    def _read(self, name: str, prefix: str, reading: int) -> None:
-        with os.fdopen(reading, encoding="utf-8", errors="replace") as log:
-            for line in log:
-                if not line.strip():
-                    continue
-                self.last_words[name].append(line.rstrip())
-                # Where nobody reads our output any more, the process must still be able to write its log.
-                with suppress(OSError, ValueError):
-                    click.echo(prefix + line.rstrip())
-
-
 @click.command()
 @click.option("--simulator", "with_simulator", is_flag=True, help="Also run a local WeCom, and send everything to it.")
 @click.option(
-    "--simulator-port", type=click.IntRange(0, 65535), default=0, show_default="any free one", help="Where it listens."
+    "--simulator-port",
+    type=WholeNumber(0, 65535),
+    show_default="any free one",
+    help="Where it listens; implies --simulator.",
 )
-@click.option("--workers", type=click.IntRange(1, 64), default=1, show_default=True, help="How many worker processes.")
-def up(*, with_simulator: bool, simulator_port: int, workers: int) -> None:
+@click.option("--workers", type=WholeNumber(1, 64), default=1, show_default=True, help="How many worker processes.")
+def up(*, with_simulator: bool, simulator_port: int | None, workers: int) -> None:
     """Run servers, workers and beat in this terminal, until Ctrl-C.
 
     Postgres and Redis are those that WECOM_DATABASE_URL and WECOM_REDIS_URL name, or real ones started in WECOM_HOME.
     With --simulator there is a local WeCom too, and a sender `default` that is ready to use.
     """
+    with_simulator = with_simulator or simulator_port is not None
     crew = Crew()
     with suppress(KeyboardInterrupt), _stopping_in_order(crew), ExitStack() as exits:
         settings = load_settings()
+        if warning := unknown_settings_in_one_line():
+            tell(warning)
+        embedded = settings.database_url is None or settings.redis_url is None
+        # Two that share nothing but named servers do each other no harm.
+        lock = exits.enter_context(the_only_one(settings.home)) if embedded or with_simulator else None
         servers = exits.enter_context(_servers(settings))
-        control = exits.enter_context(_simulator(simulator_port)) if with_simulator else None
+        control = exits.enter_context(_simulator(simulator_port or 0)) if with_simulator else None
         environment = _pointed_at(control, settings) if control else {}
         senders = _prepare(servers, settings, environment)
         exits.callback(crew.stop)
         for number in range(1, workers + 1):
             crew.start(f"worker-{number}", (*WORKER, "-n", f"worker-{number}-{os.getpid()}@%h"), environment)
         crew.start("beat", BEAT, environment | _without_ticking(settings))
+        if lock and control:
+            lock.note(str(os.getpid()), control.base_url)
         _introduce(settings, control, workers, senders)
         _watch(crew, control)
 
@@ -130,12 +73,6 @@ def up(*, with_simulator: bool, simulator_port: int, workers: int) -> None:
 def _without_ticking(settings: Settings) -> dict[str, str]:
     """Keep beat from telling every second that it rings; whoever asks for DEBUG gets it all."""
     return {"WECOM_LOG_LEVEL": "WARNING"} if settings.log_level == "INFO" else {}
-
-
-def tell(sentence: str) -> None:
-    """Print one line of our own."""
-    with suppress(OSError):
-        click.echo(click.style(f"{'up':9}| ", bold=True) + sentence)
 
 
 @contextmanager
@@ -238,16 +175,26 @@ def _prepare(servers: Servers, settings: Settings, environment: Mapping[str, str
 
 
 def _refuse_real_senders(ledger: Ledger, chosen: Settings) -> None:
-    """Keep the local WeCom away from a ledger of real senders: it would take, or pause, what they have to send."""
+    """Keep the local WeCom away from a ledger of real senders: it would take, or pause, what they have to send.
+
+    A sender that is paused has nothing taken, and stays paused; but `default` would get other credentials.
+    """
     for sender in ledger.senders.all():
+        if sender.paused_reason is not None and sender.paused_until is None and sender.name != DEFAULT:
+            continue
         stored, _ = ledger.senders.open(sender.name)
         secret = chosen.corpsecret.get_secret_value() if chosen.corpsecret else None
         same_app = (stored.credentials.get("corpsecret"), stored.agentid) == (secret, chosen.agentid)
         if stored.credentials.get("corpid") != chosen.corpid or (stored.name == DEFAULT and not same_app):
             raise click.ClickException(
                 f"the ledger holds the sender {stored.name} with other credentials than the local WeCom's; "
-                "run without --simulator, or name another directory: WECOM_HOME=.wecom-simulator wecom up --simulator"
+                f"run without --simulator{_or_pause(stored.name)}, or name another directory: "
+                "WECOM_HOME=.wecom-simulator wecom up --simulator"
             )
+
+
+def _or_pause(name: str) -> str:
+    return "" if name == DEFAULT else f", pause it (`wecom senders pause {name}`)"
 
 
 def _introduce(settings: Settings, control: SimulatorControl | None, workers: int, senders: Sequence[str]) -> None:
@@ -256,9 +203,9 @@ def _introduce(settings: Settings, control: SimulatorControl | None, workers: in
     tell(
         f"running: {where}, {workers} worker{'s' if workers > 1 else ''}, beat" + (", a local WeCom" if control else "")
     )
-    wecom, surroundings = _command(), "in this directory"
+    wecom, surroundings = wecom_command(), "in this directory"
     if os.environ.get("WECOM_HOME"):
-        wecom = f"WECOM_HOME={os.environ['WECOM_HOME']} {wecom}"
+        wecom = f"WECOM_HOME={shlex.quote(os.environ['WECOM_HOME'])} {wecom}"
     if same := [name for name in NAMED_SERVERS if os.environ.get(name)]:
         surroundings += f" and with the same {', '.join(same)}"
     if senders:
@@ -274,17 +221,6 @@ def _introduce(settings: Settings, control: SimulatorControl | None, workers: in
     tell("Ctrl-C stops everything in order")
 
 
-def _command() -> str:
-    """Return how this program is called from where we are."""
-    script = Path(sys.executable).with_name("wecom")
-    if (found := shutil.which("wecom")) and Path(found).samefile(script):
-        return "wecom"
-    if not script.exists():
-        return f"{sys.executable} -m worker.cli"
-    here = Path.cwd()
-    return str(script.relative_to(here) if script.is_relative_to(here) else script)
-
-
 def _watch(crew: Crew, control: SimulatorControl | None) -> None:
     """Wait until somebody stops us.
 
@@ -293,7 +229,7 @@ def _watch(crew: Crew, control: SimulatorControl | None) -> None:
     """
     looked_at = time.monotonic()
     while True:
-        crew.require_alive()
+        crew.keep_alive()
         if control is not None and time.monotonic() - looked_at > SIMULATOR_LOOK_SECONDS:
             looked_at = time.monotonic()
             try:

@@ -74,6 +74,13 @@ def check(request: SendRequest, rules: AcceptanceRules) -> CheckedRequest:
     Raises:
         InvalidMessage: the request cannot be sent.
     """
+    if not isinstance(request.message, Content):
+        raise InvalidMessage(
+            f'message: a message like Text(content="...") is needed, not {type(request.message).__name__}'
+        )
+    for field, moment in (("at", request.at), ("expires", request.expires)):
+        if moment is not None:
+            with_zone(field, moment)
     recipients = audience(request.users, request.parties, request.tags, everyone=request.everyone)
     if recipients.everyone and not request.message.everyone_possible:
         raise InvalidMessage(
@@ -159,8 +166,8 @@ def _holder(
 
 def _messages(checked: CheckedRequest, now: datetime, rules: AcceptanceRules) -> Iterable[NewMessage]:
     request = checked.request
-    requested_at = _requested_at(request, now)
-    expires_at = _expires_at(request, requested_at)
+    requested_at = due_time(request.at, now, late_is_now=request.late_is_now)
+    expires_at = end_time(request.expires, requested_at)
     body = checked.content.body()
     first: UUID | None = None
     for part in checked.audience:
@@ -173,7 +180,7 @@ def _messages(checked: CheckedRequest, now: datetime, rules: AcceptanceRules) ->
             part_of=first,
             sender=request.sender,
             recipients=part,
-            body=_with_duplicate_check(body, message_id, rules.duplicate_check_seconds),
+            body=with_duplicate_check(body, interval_of(message_id.int, rules.duplicate_check_seconds)),
             priority=Priority.URGENT if request.urgent else Priority.NORMAL,
             requested_at=requested_at,
             send_at=send_at,
@@ -183,33 +190,47 @@ def _messages(checked: CheckedRequest, now: datetime, rules: AcceptanceRules) ->
         first = first or message_id
 
 
-def _with_duplicate_check(body: Mapping[str, Any], message: UUID, seconds: int) -> dict[str, Any]:
+def with_duplicate_check(body: Mapping[str, Any], interval: int) -> dict[str, Any]:
     """Ask WeCom to suppress repetitions of this message, but not another message that says the same.
 
     WeCom compares requests (doc 90236), so two alarms of the same words would be taken for one. The interval
     differs from message to message, and with it the request. What the producer says about it in the message wins;
-    without a check, a message of unknown fate is not repeated.
+    without a check, a message of unknown fate is not repeated. `interval_of` gives the interval.
     """
     if body.get("enable_duplicate_check") == 0:
         return {name: value for name, value in body.items() if name != "duplicate_check_interval"}
-    interval = seconds + message.int % INTERVALS
     return {"duplicate_check_interval": interval, **body, "enable_duplicate_check": 1}
 
 
-def _requested_at(request: SendRequest, now: datetime) -> datetime:
-    if request.at is None:
+def interval_of(message: int, seconds: int) -> int:
+    """Return the duplicate check interval of the message with this id, a number."""
+    return seconds + message % INTERVALS
+
+
+def due_time(asked: datetime | None, now: datetime, *, late_is_now: bool = False) -> datetime:
+    """Return when a message is to be sent, before staggering.
+
+    Raises:
+        InvalidMessage: the time has passed, or is in no zone.
+    """
+    if asked is None:
         return now
-    at = with_zone("at", request.at)
-    if at < now - CLOCK_TOLERANCE and not request.late_is_now:
+    at = with_zone("at", asked)
+    if at < now - CLOCK_TOLERANCE and not late_is_now:
         present = now.isoformat(timespec="seconds")
         raise InvalidMessage(f"at: {at.isoformat()} has passed (it is {present}); leave it out to send now")
     return max(at, now)
 
 
-def _expires_at(request: SendRequest, requested_at: datetime) -> datetime | None:
-    if request.expires is None:
+def end_time(asked: datetime | None, requested_at: datetime) -> datetime | None:
+    """Return when sending has no use any more.
+
+    Raises:
+        InvalidMessage: that is before it is to be sent, or in no zone.
+    """
+    if asked is None:
         return None
-    expires = with_zone("expires", request.expires)
+    expires = with_zone("expires", asked)
     if expires <= requested_at:
         sending = requested_at.isoformat(timespec="seconds")
         raise InvalidMessage(f"expires: {expires.isoformat()} is not after the time of sending, {sending}")

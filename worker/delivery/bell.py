@@ -69,14 +69,16 @@ class Bell:
         """Have so many bells ring for a sender, at most one for each chunk that may be in work at once; never fails."""
         if time.monotonic() < self._silent_until:
             return
+        missing = "Redis"
         try:
             for slot in self._ring(keys=[_key(sender)], args=[times, self._slots, RUNG_MILLISECONDS]):
+                missing = "the broker"
                 self._publish(sender, int(slot))
         except Exception as error:  # noqa: BLE001 - brokers raise many things, and the message is safe
             self._silent_until = time.monotonic() + SILENT_SECONDS
             log.warning(
-                "the bell for %s could not be rung (%s); the dispatcher will find what is due",
-                sender,
+                "%s cannot be reached (%s); the message is stored and goes out once the dispatcher finds it",
+                missing,
                 type(error).__name__,
             )
 

@@ -15,7 +15,7 @@ from worker.delivery.outcome import PauseSender, Sent, Unknown, decide
 from worker.delivery.quota import Reservation, corrections
 from worker.delivery.settlement import doubtful_seconds, settlement
 from worker.delivery.stopping import stop_sender
-from worker.ledger import PASSING_FAULTS, ClaimedMessage, Settlement
+from worker.ledger import PASSING_FAULTS, ClaimedMessage, Settlement, State
 from worker.messages.sender import Sender
 from worker.providers.base import Answer, Category, Channel, ProviderError
 
@@ -100,6 +100,7 @@ class Chunk:
         self._correct_counters(batch)
         recalling = self._patiently(lambda: ledger.deliveries.settle(name, settlements)) if settlements else 0
         self._patiently(lambda: ledger.deliveries.release(name, unsent))
+        self._watch_campaigns(batch, settlements)
         halted_by, self._halted_by = self._halted_by, None
         if halted_by is not None:
             self._patiently(lambda: stop_sender(self._office, self._sender, halted_by))
@@ -119,6 +120,11 @@ class Chunk:
         unsent = [one.message for one in batch if one.message.id not in known]
         now = self._clock.now()
         self._office.quota.correct(self._sender, self._reservation, corrections(sent, unsent, self._sender, now), now)
+
+    def _watch_campaigns(self, batch: Sequence[Answered], settlements: Sequence[Settlement]) -> None:
+        failed = {one.message for one in settlements if one.state is State.FAILED}
+        campaigns = {one.message.campaign for one in batch if one.message.id in failed}
+        self._patiently(lambda: self._office.campaign_watch.messages_failed(one for one in campaigns if one))
 
     def _patiently(self, store: Callable[[], Stored]) -> Stored:
         """Store something, waiting for Postgres to come back as long as the leases last."""

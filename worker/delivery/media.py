@@ -24,7 +24,8 @@ SPARE_SECONDS = 3600
 """A media_id is replaced so long before its end: a message of unknown fate finds the same one when it is repeated."""
 REMEMBERED_SECONDS = 60
 """How long this process believes what it read from the ledger; much less than the time to spare."""
-UPLOAD_LOCK_SECONDS = 300
+UPLOAD_LOCK_SECONDS = 60
+"""A worker that dies while it uploads delays the others by so much; if one takes longer, another uploads as well."""
 GONE = frozenset({40007, 40145})
 """errcodes of a media_id that WeCom does not know any more."""
 LOCKS = 64

@@ -11,6 +11,7 @@ from redis.retry import Retry
 
 from worker.delivery.accept import AcceptanceRules
 from worker.delivery.bell import Bell, Publish
+from worker.delivery.campaign_watch import CampaignWatch
 from worker.delivery.default_sender import ensure_default_sender
 from worker.delivery.media import MediaLibrary
 from worker.delivery.quota import Quota
@@ -39,6 +40,7 @@ class Office:
     providers: Mapping[str, Provider]
     media: MediaLibrary
     quota: Quota
+    campaign_watch: CampaignWatch
     bell: Bell
     quiet: QuietWindows
     senders_at_work: ThreadPoolExecutor
@@ -102,6 +104,7 @@ def open_office(settings: Settings, publish: Publish) -> Office:
         providers=open_providers(settings, redis, key_ring),
         media=MediaLibrary(ledger.media, redis),
         quota=Quota(redis, ledger.usage, quiet_windows(settings), settings.lease_seconds),
+        campaign_watch=CampaignWatch(ledger.campaigns, settings.campaign_failure_share),
         bell=Bell(redis, publish, settings.deliveries),
         quiet=quiet_windows(settings),
         senders_at_work=ThreadPoolExecutor(settings.connections, thread_name_prefix="wecom-send"),

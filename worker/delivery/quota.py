@@ -39,6 +39,9 @@ HOUR = 3_600_000 + SLOW_MILLISECONDS
 MEMBERS_AT_ONCE = 5000
 """Members a single Lua call looks at; Redis does nothing else meanwhile."""
 REBUILD_SECONDS = 300
+"""How long a worker waits for another that counts anew."""
+REBUILD_LOCK_SECONDS = 20
+"""How long the others wait for one that died while it counted anew; the living say so in time that they go on."""
 
 # Times are 32-bit milliseconds; only differences within an hour matter, so that the overflow every 49 days does not.
 # KEYS: epoch, day, calls, then each member of each message. ARGV: now, limits, then persons and members a message.
@@ -226,7 +229,8 @@ class Quota:
 
     def _count_anew(self, sender: Sender, now: datetime, claimed: Sequence[ClaimedMessage]) -> None:
         """Count from the ledger what was sent lately; one process does, the others wait for it."""
-        lock = self._redis.lock(f"{_epoch_key(sender)}:lock", timeout=REBUILD_SECONDS, sleep=0.05, thread_local=False)
+        name = f"{_epoch_key(sender)}:lock"
+        lock = self._redis.lock(name, timeout=REBUILD_LOCK_SECONDS, sleep=0.05, thread_local=False)
         if not lock.acquire(blocking_timeout=REBUILD_SECONDS):
             raise RedisError("another worker has been counting anew for too long")
         try:
@@ -240,7 +244,10 @@ class Quota:
                     pipeline.set(_member_key(sender, userid), packed, px=HOUR)
                     members += 1
                     if members % MEMBERS_AT_ONCE == 0:
+                        # Whoever lost the lock must not write over what its successor counts.
+                        lock.extend(REBUILD_LOCK_SECONDS, replace_ttl=True)
                         pipeline.execute()
+                lock.extend(REBUILD_LOCK_SECONDS, replace_ttl=True)
                 pipeline.execute()
             used = self._usage.person_times(sender.name, _midnight(now), sender.account_cap or 1, own)
             self._redis.set(_day_key(sender, now), used, ex=172_800)

@@ -18,6 +18,7 @@ def reap(office: Office) -> Reaped:
             reaped.reopened,
             reaped.unconfirmed,
         )
+    office.ledger.campaigns.finish_changes()
     office.ledger.deliveries.forget_keys()
     office.ledger.media.drop_what_nobody_needs()
     return reaped

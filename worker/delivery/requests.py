@@ -83,8 +83,10 @@ def with_zone(field: str, value: datetime) -> datetime:
     """Return the time if it says in which zone it is.
 
     Raises:
-        InvalidMessage: it does not.
+        InvalidMessage: it does not, or is no time at all.
     """
+    if not isinstance(value, datetime):
+        raise InvalidMessage(f"{field}: a datetime with a time zone is needed, not {type(value).__name__}")
     if value.tzinfo is None:
         raise InvalidMessage(
             f"{field}: {value.isoformat()} has no time zone; write {value.isoformat()}+08:00 or use aware datetimes"

@@ -1,6 +1,7 @@
 """The demo from the first act to the verdict."""
 
 import os
+import shlex
 import time
 from collections import Counter
 from datetime import datetime, timedelta
@@ -16,6 +17,7 @@ from worker.demo.stage import SENDER, WORKERS, Stage, StageError, set_up
 from worker.demo.telling import BEIJING, Narrator, clock_time
 from worker.ledger import MessageStatus, State
 from worker.messages import Text
+from worker.processes import wecom_command
 
 ARRIVAL_SECONDS = 20
 NAMED_SERVERS = ("WECOM_DATABASE_URL", "WECOM_REDIS_URL", "WECOM_BROKER_URL")
@@ -57,7 +59,9 @@ def perform(home: Path, console: Console) -> bool:
     narrator.say(f"{verdict}; {time.monotonic() - started:.0f} s in all, nothing is left running")
     narrator.say(f"the processes' logs: {_short(stage.logs)}")
     narrator.say("look around in the demo's ledger yourself:")
-    narrator.say(f"    WECOM_HOME={_short(home)} wecom status {performance.unlucky}")
+    # An empty variable counts as unset, so that the demo's own servers are looked at.
+    apart = "".join(f"{name}= " for name in named)
+    narrator.command(f"{apart}WECOM_HOME={shlex.quote(_short(home))} {wecom_command()} status {performance.unlucky}")
     return holds
 
 

@@ -49,6 +49,10 @@ class Narrator:
         """Tell one thing that has happened."""
         self.console.print(Padding(Styled(sentence), (0, 0, 0, 2), expand=False))
 
+    def command(self, line: str) -> None:
+        """Show a command to copy: on one line, however long."""
+        self.console.print(Styled(f"      {line}"), soft_wrap=True)
+
     def table(self, rows: Iterable[Sequence[str]], *headings: str) -> None:
         """Show a few figures."""
         table = Table(box=None, show_header=bool(headings), header_style="dim", pad_edge=True, padding=(0, 3, 0, 1))

@@ -94,6 +94,7 @@ class EmbeddedServers:
                     finally:
                         Postgres(self._home, {}).stop()
                     (self._home.path / "servers.json").unlink(missing_ok=True)
+                    self._home.leave_temporary_directory()
         finally:
             os.close(self._users_lock)
             self._users_lock = self._servers = None

@@ -144,6 +144,16 @@ class Home:
             f"No directory found for the sockets of {self.path}: set TMPDIR to a short writable directory."
         )
 
+    def leave_temporary_directory(self) -> None:
+        """Remove the directory of the sockets if it is a temporary one; the next start makes it again.
+
+        Only while nothing of the servers runs, and under the lock that keeps others from starting them.
+        """
+        link = self.path / "sockets"
+        with contextlib.suppress(OSError):  # not a link; or not empty, after a server was killed
+            link.readlink().rmdir()
+        self.__dict__.pop("sockets", None)
+
     def _private(self, path: Path) -> Path:
         """Make a directory only its owner enters, or raise EmbeddedError where somebody else has made it."""
         with contextlib.suppress(FileExistsError):

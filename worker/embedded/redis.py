@@ -16,6 +16,8 @@ from worker.embedded.server import Server, wheel_directory
 
 SETTINGS = {
     "port": "0",
+    # Redis would rewrite its command line, by which it is found again; behind a long path the socket is cut off.
+    "set-proc-title": "no",
     "unixsocketperm": "700",
     "appendonly": "yes",
     "appendfsync": "everysec",
@@ -48,7 +50,7 @@ class Redis(Server):
 
     @property
     def mark(self) -> str:
-        """Redis names its socket as the title of its process."""
+        """The socket is on the command line."""
         return os.fspath(self.socket)
 
     def command(self) -> Sequence[str]:

@@ -71,6 +71,11 @@ class Server(ABC):
         """Where the server writes what it has to say."""
         return self.home.path / f"{self.name.lower()}.log"
 
+    @property
+    def lock_file(self) -> Path:
+        """What is locked while anything of the server runs; it says the server's pid."""
+        return self.home.path / f"{self.name.lower()}.lock"
+
     def launch(self) -> None:
         """Start the server if nothing of it runs; does not wait until it answers."""
         self._launches = 0
@@ -94,7 +99,14 @@ class Server(ABC):
         for number, seconds in self.stop_signals:
             if self._signal_until_gone(number, time.monotonic() + seconds):
                 return
-        raise EmbeddedError(f"{self.name} (pid {self._written_pid()}) does not stop: look into {self.log}.")
+        pid = self._written_pid()
+        if self.pid() is None:
+            # Whatever has this pid, we would rather leave it running than end a stranger.
+            raise EmbeddedError(
+                f"{self.name} was not stopped: something holds {self.lock_file}, but process {pid} is not recognised "
+                f"as {self.name}: look at it with `ps -fp {pid}`, and stop it with `kill {pid}` if it is."
+            )
+        raise EmbeddedError(f"{self.name} (pid {pid}) does not stop: look into {self.log}.")
 
     def pid(self) -> int | None:
         """The server's pid, or None if that process is not (or no longer) this server."""
@@ -166,7 +178,7 @@ class Server(ABC):
     @contextlib.contextmanager
     def _lock(self) -> Iterator[int | None]:
         """The descriptor of the server's lock, or None while something of the server runs."""
-        lock = self.home.open(f"{self.name.lower()}.lock")
+        lock = self.home.open(self.lock_file.name)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -194,7 +206,7 @@ class Server(ABC):
 
     def _written_pid(self) -> int | None:
         with contextlib.suppress(OSError, ValueError):
-            return int((self.home.path / f"{self.name.lower()}.lock").read_text(encoding="ascii"))
+            return int(self.lock_file.read_text(encoding="ascii"))
         return None
 
     def _failure(self) -> EmbeddedError:

@@ -6,6 +6,19 @@ A message is a row here before anybody is told about it, and no state is written
 from sqlalchemy import Engine
 
 from worker.encryption import KeyRing
+from worker.ledger.campaigns import (
+    Campaign,
+    Campaigns,
+    MessageCopy,
+    NewCampaign,
+    NotTakenBack,
+    UnknownCampaign,
+    array_of,
+    begin_campaign,
+    counted,
+    finish_campaign,
+    moment_of,
+)
 from worker.ledger.card_updates import (
     CardUpdates,
     CardUpdateSettlement,
@@ -19,7 +32,7 @@ from worker.ledger.card_updates import (
 from worker.ledger.connection import PASSING_FAULTS, LedgerError, migrate, open_engine, require_migrated, unreachable
 from worker.ledger.deliveries import ClaimedMessage, Deliveries, Postponement, Reaped, Settlement
 from worker.ledger.due import Due, DueSender
-from worker.ledger.history import Attempt, History, MessageStatus
+from worker.ledger.history import Attempt, History, HistoryEntry, MessageStatus
 from worker.ledger.intake import KeyHolder, NewMessage, find_key, hold_key, insert_messages
 from worker.ledger.media import Media, StoredFile, keep_files
 from worker.ledger.recalls import ClaimedRecall, Recalls, RecallSettlement, RecallStatus
@@ -41,12 +54,15 @@ class Ledger:
         self.due = Due(engine)
         self.usage = Usage(engine)
         self.history = History(engine)
+        self.campaigns = Campaigns(engine)
 
 
 __all__ = [
     "FINAL",
     "PASSING_FAULTS",
     "Attempt",
+    "Campaign",
+    "Campaigns",
     "CardUpdateSettlement",
     "CardUpdateState",
     "CardUpdateStatus",
@@ -57,12 +73,16 @@ __all__ = [
     "Deliveries",
     "DueSender",
     "History",
+    "HistoryEntry",
     "KeyHolder",
     "Ledger",
     "LedgerError",
     "Media",
+    "MessageCopy",
     "MessageStatus",
+    "NewCampaign",
     "NewMessage",
+    "NotTakenBack",
     "Postponement",
     "Priority",
     "Reaped",
@@ -75,14 +95,20 @@ __all__ = [
     "Settlement",
     "State",
     "StoredFile",
+    "UnknownCampaign",
     "UnknownSender",
     "Usage",
+    "array_of",
+    "begin_campaign",
+    "counted",
     "find_card",
     "find_key",
+    "finish_campaign",
     "hold_key",
     "insert_messages",
     "keep_files",
     "migrate",
+    "moment_of",
     "open_engine",
     "request_card_update",
     "require_migrated",

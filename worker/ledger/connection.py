@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
+import orjson
 from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
@@ -48,6 +49,7 @@ def open_engine(database_url: str, connections: int = 8, *, lock_seconds: float 
             max_overflow=connections,
             pool_pre_ping=True,
             hide_parameters=True,
+            json_deserializer=orjson.loads,
             connect_args={"connect_timeout": CONNECT_SECONDS, "application_name": "wecom-worker"},
         )
     except (ArgumentError, ValueError, ModuleNotFoundError):
@@ -99,10 +101,14 @@ def _run(engine: Engine, change: Callable[[Config], None]) -> None:
         ) from None
 
 
-def require_migrated(engine: Engine) -> None:
+def require_migrated(engine: Engine, *, embedded_in: Path | None = None) -> None:
     """Check that the tables are there and not older than this release.
 
     Newer ones are fine: a migration works with the release before it.
+
+    Args:
+        engine: the database.
+        embedded_in: the directory of the embedded database if it is one, which was perhaps made only now.
 
     Raises:
         LedgerError: `wecom migrate` is due, or the database cannot be reached.
@@ -114,9 +120,18 @@ def require_migrated(engine: Engine) -> None:
         raise LedgerError(unreachable(error)) from None
     known = {script.revision for script in _scripts().walk_revisions()}
     if current is None:
-        raise LedgerError("the database has no tables of wecom-worker yet; run `wecom migrate`")
+        raise LedgerError(_without_tables(embedded_in))
     if current in known and current != _scripts().get_current_head():
         raise LedgerError(f"the tables are those of an older release ({current}); run `wecom migrate`")
+
+
+def _without_tables(embedded_in: Path | None) -> str:
+    if embedded_in is None:
+        return "the database has no tables of wecom-worker yet; run `wecom migrate`"
+    return (
+        f"the embedded database in {embedded_in} has no tables yet; is `wecom up` running in another directory? go "
+        "there or set WECOM_HOME, or begin here with `wecom up`"
+    )
 
 
 def unreachable(error: OperationalError) -> str:

@@ -23,7 +23,7 @@ _TAKE = """
     from due
     where message.id = due.id
     returning message.id, attempt, retries, priority, requested_at, send_at, expires_at, claimed_at, resend_until,
-              touser, toparty, totag, body, files
+              touser, toparty, totag, body, files, campaign
 """
 
 # One index range a priority, each read in the order of its due times: rows that are not due are never looked at.
@@ -202,6 +202,7 @@ class ClaimedMessage:
     recipients: Recipients
     body: Mapping[str, Any] = field(repr=False)
     files: tuple[str, ...] = ()
+    campaign: UUID | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -275,6 +276,7 @@ class Deliveries:
                 recipients=Recipients(tuple(row.touser), tuple(row.toparty), tuple(row.totag)),
                 body=row.body,
                 files=tuple(row.files),
+                campaign=row.campaign,
             )
             for row in rows
         ]

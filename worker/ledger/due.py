@@ -5,17 +5,20 @@ from datetime import datetime
 
 from sqlalchemy import Engine, text
 
-# A message that is due; the index messages_due serves the first line.
+# A message that is due; the index messages_due serves the first line. Messages of a paused campaign are not, unless
+# their fate is unknown: they may have been sent already, and only a repetition in time can tell.
 DUE = """
     state = 'scheduled' and send_at <= wecom.clock()
     and (expires_at is null or expires_at > wecom.clock())
     and (resend_until is null or resend_until > wecom.clock())
+    and (campaign is null or resend_until is not null
+         or campaign not in (select paused.id from wecom.campaigns as paused where paused.paused_reason is not null))
 """
 
 # In a quiet window only urgent messages go, and those that cannot wait for its end; the index messages_that_cannot_wait
 # serves the second kind, so that nobody looks through the backlog that waits.
 CANNOT_WAIT = """
-    priority > 0 and (expires_at is not null or resend_until is not null)
+    priority in (1, 2) and (expires_at is not null or resend_until is not null)
     and least(expires_at, resend_until) < :quiet_until
 """
 

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Engine, func, or_, select
+from sqlalchemy import Engine, func, or_, select, text
 
 from worker.ledger.card_updates import CardUpdateStatus, card_updates_of
 from worker.ledger.schema import AttemptRow, InvalidRecipientRow, MessageRow, Priority, State
@@ -14,6 +14,49 @@ from worker.messages import InvalidMessage, content_from_body
 from worker.messages.recipients import InvalidRecipients, Recipients
 
 _INVALID_FIELDS = {"user": "users", "party": "parties", "tag": "tags", "unlicensed": "unlicensed"}
+
+
+# The member's messages are found first, by their index: reading all messages from the newest until enough are his would
+# read millions for somebody who is written to rarely.
+_OF_MEMBER = text("""
+    with named as materialized (
+        select message.id, message.sender, campaign.name as campaign, message.state, message.requested_at,
+               message.send_at, message.sent_at, message.body, message.msgid, message.errcode, message.error,
+               message.recalled_at
+        from wecom.messages as message left join wecom.campaigns as campaign on campaign.id = message.campaign
+        where wecom.lowered(message.touser) @> wecom.lowered(array[cast(:userid as text)])
+    )
+    select named.*, coalesce((
+        select array_agg(kind order by kind) from wecom.invalid_recipients as invalid
+        where invalid.message = named.id and invalid.kind in ('user', 'unlicensed')
+          and lower(invalid.value) = lower(:userid)
+    ), '{}') as not_served
+    from (select * from named order by coalesce(sent_at, send_at) desc, id desc limit :most) as named
+    order by coalesce(sent_at, send_at) desc, id desc
+""")
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryEntry:
+    """One message to a member, and what WeCom answered.
+
+    `not_served` says why this member did not get it although WeCom accepted it: `user`, no such member, or out of the
+    app's range; `unlicensed`, without an interface licence.
+    """
+
+    id: UUID
+    sender: str
+    campaign: str | None
+    state: State
+    requested_at: datetime
+    send_at: datetime
+    sent_at: datetime | None
+    body: Mapping[str, Any]
+    msgid: str | None
+    errcode: int | None
+    error: str | None
+    recalled_at: datetime | None
+    not_served: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +164,17 @@ class History:
             card_updates=card_updates,
             warnings=_warnings(row.body),
         )
+
+    def of_member(self, userid: str, most: int) -> list[HistoryEntry]:
+        """Return the newest messages that name a member."""
+        if "\0" in userid:
+            return []
+        with self._engine.connect() as connection:
+            rows = connection.execute(_OF_MEMBER, {"userid": userid, "most": most}).mappings()
+            return [
+                HistoryEntry(**{**row, "state": State(row["state"]), "not_served": tuple(row["not_served"])})
+                for row in rows
+            ]
 
     def counts(self, sender: str) -> dict[State, int]:
         """Return how many messages of a sender stand in each state; states without any are left out."""

@@ -10,10 +10,7 @@ from worker.ledger.schema import State
 
 # Doc 94867: a message can be recalled within 24 hours. What is being sent just now, or has an unknown fate, is
 # remembered: the settlement carries the recall out once WeCom has named the msgid.
-_REQUEST = text("""
-    with parts as (
-        select id from wecom.messages where id = :id or part_of = :id order by id for update
-    )
+TAKE_BACK = """
     update wecom.messages as message
     set state = case
             when state = 'scheduled' and resend_until is null then 'cancelled'
@@ -28,6 +25,13 @@ _REQUEST = text("""
         recall_requested_at = coalesce(recall_requested_at, wecom.clock())
     from parts
     where message.id = parts.id and state in ('scheduled', 'sending', 'sent')
+"""
+
+_REQUEST = text(f"""
+    with parts as (
+        select id from wecom.messages where id = :id or part_of = :id order by id for update
+    )
+    {TAKE_BACK}
 """)
 
 _READ = text("""

@@ -50,11 +50,15 @@ FINAL = frozenset({State.SENT, State.RECALLED, State.CANCELLED, State.EXPIRED, S
 
 
 class Priority(IntEnum):
-    """In which order a sender's due messages go; only urgent ones go in a quiet window."""
+    """In which order a sender's due messages go; only urgent ones go in a quiet window.
+
+    Messages of a paused campaign are `ASIDE`, where no claim looks; their campaign knows the priority they had.
+    """
 
     URGENT = 0
     NORMAL = 1
     BULK = 2
+    ASIDE = 3
 
 
 class Base(DeclarativeBase):
@@ -112,13 +116,29 @@ class CampaignRow(Base):
     """A named set of messages with one purpose."""
 
     __tablename__ = "campaigns"
-    __table_args__ = (Index("campaigns_sender_name_key", "sender", "name", unique=True),)
+    __table_args__ = (
+        Index("campaigns_sender_name_key", "sender", "name", unique=True),
+        Index("campaigns_paused", "id", postgresql_where=text("paused_reason is not null")),
+        Index("campaigns_aside", "id", postgresql_where=text("aside")),
+        Index("campaigns_created_at", "created_at"),
+    )
 
     id: Mapped[UUID] = mapped_column(primary_key=True)
     sender: Mapped[str] = mapped_column(ForeignKey("senders.name"))
     name: Mapped[str]
     content_hash: Mapped[bytes]
+    body: Mapped[dict[str, Any]] = mapped_column(server_default=text("'{}'"), comment="with templates")
+    priority: Mapped[int] = mapped_column(SmallInteger, server_default="2")
+    messages: Mapped[int] = mapped_column(server_default="0")
+    recipients: Mapped[int] = mapped_column(server_default="0")
+    duplicates: Mapped[int] = mapped_column(server_default="0")
+    requested_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    expires_at: Mapped[datetime | None]
     paused_reason: Mapped[str | None]
+    cancelled_at: Mapped[datetime | None]
+    aside: Mapped[bool] = mapped_column(server_default=text("false"), comment="messages are set aside, or were")
+    forgiven_failed: Mapped[int] = mapped_column(server_default="0")
+    forgiven_settled: Mapped[int] = mapped_column(server_default="0")
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
 
 
@@ -128,7 +148,7 @@ class MessageRow(Base):
     __tablename__ = "messages"
     __table_args__ = (
         CheckConstraint("state in ({})".format(", ".join(f"'{state}'" for state in State)), name="state"),
-        CheckConstraint("priority between 0 and 2", name="priority"),
+        CheckConstraint("priority between 0 and 3", name="priority"),
         Index(
             "messages_due",
             "sender",
@@ -165,12 +185,19 @@ class MessageRow(Base):
             postgresql_where=text("state = 'scheduled' and (expires_at is not null or resend_until is not null)"),
         ),
         Index("messages_part_of", "part_of", postgresql_where=text("part_of is not null")),
+        Index("messages_of_campaign", "campaign", "state", "priority", postgresql_where=text("campaign is not null")),
+        Index(
+            "messages_of_member",
+            text("wecom.lowered(touser)"),
+            postgresql_using="gin",
+            postgresql_with={"fastupdate": "off"},
+        ),
     )
 
     id: Mapped[UUID] = mapped_column(primary_key=True, comment="UUIDv7, made by the producer")
     part_of: Mapped[UUID | None] = mapped_column(comment="the first message of an audience that took several calls")
     sender: Mapped[str] = mapped_column(ForeignKey("senders.name"))
-    campaign: Mapped[UUID | None] = mapped_column(ForeignKey("campaigns.id"))
+    campaign: Mapped[UUID | None]
     state: Mapped[str]
     priority: Mapped[int] = mapped_column(SmallInteger)
 

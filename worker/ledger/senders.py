@@ -81,7 +81,10 @@ class Senders:
             with self._engine.begin() as connection:
                 connection.execute(row)
         except IntegrityError:
-            raise SenderExists(f"a sender named {sender.name!r} exists already; choose another name") from None
+            raise SenderExists(
+                f"a sender named {sender.name!r} exists already; choose another name, or say --replace to give that "
+                "one these credentials"
+            ) from None
 
     def replace_credentials(self, name: str, agentid: int | None, credentials: Mapping[str, str]) -> None:
         """Give a sender other credentials and end the pause the old ones may have caused."""

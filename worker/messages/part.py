@@ -1,7 +1,8 @@
 """An object of the wire form: a message, a card, or a piece of one."""
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, ClassVar, Self, TypeVar
+from functools import wraps
+from typing import Any, ClassVar, Self, TypeVar, cast
 
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
@@ -18,10 +19,25 @@ def constructor(init: Init) -> Init:
     """Mark an `__init__` that only programs call; pydantic passes it by when it reads the wire form.
 
     Then it is the whole that reports what is wrong in its parts, with the full path, and nothing on the wire can
-    use what is meant for Python. (It is the mark of pydantic's own BaseModel.)
+    use what is meant for Python. (It is the mark of pydantic's own BaseModel.) Values without a name are refused in
+    one line.
     """
-    init.__pydantic_base_init__ = True  # type: ignore[attr-defined]
-    return init
+
+    @wraps(init)
+    def by_name(self: BaseModel, /, *values: object, **fields: Any) -> None:  # noqa: ANN401 - judged by `init`
+        if values:
+            kind = type(self)
+            raise InvalidMessage(f"{kind.__name__}: say what it is, like {kind.__name__}({_first_field(kind)}=...)")
+        init(self, **fields)
+
+    by_name.__pydantic_base_init__ = True  # type: ignore[attr-defined]
+    return cast("Init", by_name)
+
+
+def _first_field(kind: type[BaseModel]) -> str:
+    """Name the field that somebody who gave a value without a name most likely meant."""
+    needed = (name for name, field in kind.model_fields.items() if field.is_required())
+    return next(needed, next(iter(kind.model_fields)))
 
 
 class Part(BaseModel):

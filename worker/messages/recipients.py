@@ -1,8 +1,10 @@
 """Who a message names: members, departments and tags, within what one API call can carry."""
 
+import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
+from types import MappingProxyType
 
 from worker.messages.content import InvalidMessage
 
@@ -79,6 +81,14 @@ def joined(values: Sequence[str]) -> str:
 LONGEST_USERID = 64
 """Bytes; doc 90313 on 40003."""
 
+BETWEEN_USERIDS = frozenset("|,;\uff0c\uff1b\u3001\uff5c")
+"""What people write between userids, as in a spreadsheet; the last four are the Chinese forms."""
+
+CHARACTERS_IN_WORDS = MappingProxyType(
+    {" ": "blank", "\u3000": "full-width space", "\n": "line end", "\r": "line end", "\t": "tab"}
+)
+"""Where Unicode's own name is missing or strange."""
+
 
 def audience(
     users: Iterable[str] = (),
@@ -93,7 +103,7 @@ def audience(
         InvalidMessage: nobody is named, an id cannot be one, or `@all` is meant but `everyone` is not said.
     """
     named = Recipients(
-        without_duplicates(_userid(user) for user in _several("users", users)),
+        without_duplicates(userid(user) for user in _several("users", users)),
         without_duplicates(_number("party", party) for party in _several("parties", parties)),
         without_duplicates(_number("tag", tag) for tag in _several("tags", tags)),
     )
@@ -113,19 +123,36 @@ def audience(
 def _several(name: str, values: Iterable[int | str]) -> Iterable[int | str]:
     if isinstance(values, str | bytes):
         raise InvalidMessage(f"{name}: a list is needed, not one string; write {name}=[...]")
+    if not isinstance(values, Iterable):
+        raise InvalidMessage(f"{name}: a list is needed, not {type(values).__name__}; write {name}=[...]")
     return values
 
 
-def _userid(value: int | str) -> str:
-    userid = value if isinstance(value, str) else str(value)
-    size = len(userid.encode(errors="replace"))
+def userid(value: int | str) -> str:
+    """Read one userid.
+
+    Raises:
+        InvalidMessage: no member can be called so.
+    """
+    named = value if isinstance(value, str) else str(value)
+    if named.isascii() and named.isalnum() and len(named) <= LONGEST_USERID:
+        return named
+    size = len(named.encode(errors="replace"))
     if not 1 <= size <= LONGEST_USERID:
-        raise InvalidMessage(
-            f"users: a userid has 1 to {LONGEST_USERID} bytes, not {size}: {userid[:LONGEST_USERID]!r}"
-        )
-    if "|" in userid or not userid.isprintable() or any(character.isspace() for character in userid):
-        raise InvalidMessage(f"users: {userid!r} holds a character no userid has; give one userid per entry")
-    return userid
+        raise InvalidMessage(f"users: a userid has 1 to {LONGEST_USERID} bytes, not {size}: {named[:LONGEST_USERID]!r}")
+    for position, character in enumerate(named):
+        if character in BETWEEN_USERIDS or character.isspace() or not character.isprintable():
+            raise InvalidMessage(
+                f"users: {named!r} holds {_described(character)} (U+{ord(character):04X}) at position {position}, "
+                "which no userid has; give one userid per entry"
+            )
+    return named
+
+
+def _described(character: str) -> str:
+    """Name a character that cannot be seen, or not be told from another."""
+    name = CHARACTERS_IN_WORDS.get(character) or unicodedata.name(character, "control character").lower()
+    return f"{'an' if name[0] in 'aeio' else 'a'} {name}"
 
 
 def _number(kind: str, value: int | str) -> str:

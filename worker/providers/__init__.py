@@ -28,7 +28,11 @@ def open_client(settings: Settings) -> WeComClient:
 
 def open_providers(settings: Settings, redis: Redis, key_ring: KeyRing) -> Mapping[str, Provider]:
     """Make all providers ready for use by this process; no call is made yet."""
-    return {"wecom": WeCom(open_client(settings), Tokens(redis, key_ring))}
+    return {
+        "wecom": WeCom(
+            open_client(settings), Tokens(redis, key_ring, settings.connect_timeout + settings.read_timeout + 1)
+        )
+    }
 
 
 __all__ = ["CREDENTIAL_NAMES", "RENEWAL_SECONDS", "open_client", "open_providers"]

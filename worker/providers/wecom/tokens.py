@@ -27,9 +27,6 @@ REFUSAL_SECONDS = 10
 """Seconds for which a refusal is believed without asking again: repeated ones ban our address (doc 90313)."""
 RENEWALS_IN_VAIN = 3
 """So many tokens refused at once, each as soon as it was fetched, are no accident any more."""
-LOCK_SECONDS = 90
-"""Longer than the slowest gettoken; a worker that dies while it fetches delays the others by so much."""
-
 # A late loser of a race must not delete the token that already replaced the refused one.
 _DELETE_IF_SAME = """
 if redis.call('hget', KEYS[1], 'fingerprint') == ARGV[1] then return redis.call('del', KEYS[1]) end
@@ -67,7 +64,9 @@ class Credential:
 class Tokens:
     """The tokens of one process, shared with the others through Redis; safe to use from many threads."""
 
-    def __init__(self, redis: Redis, key_ring: KeyRing) -> None:
+    def __init__(self, redis: Redis, key_ring: KeyRing, slowest_fetch: float = 30) -> None:
+        # A worker that dies while it fetches delays the others by so much.
+        self._lock_seconds = slowest_fetch
         self._redis = redis
         self._key_ring = key_ring
         self._known: dict[str, Token] = {}
@@ -148,11 +147,11 @@ class Tokens:
 
     def _fetch_alone(self, credential: Credential) -> Token:
         """Fetch a token under a lock that all processes share."""
-        lock = self._redis.lock(f"{_key(credential)}:lock", timeout=LOCK_SECONDS, sleep=0.05, thread_local=False)
+        lock = self._redis.lock(f"{_key(credential)}:lock", timeout=self._lock_seconds, sleep=0.05, thread_local=False)
         current = self._known.get(credential.digest)
         still_valid = current is not None and current.lives()
         try:
-            held = lock.acquire(blocking=not still_valid, blocking_timeout=LOCK_SECONDS)
+            held = lock.acquire(blocking=not still_valid, blocking_timeout=2 * self._lock_seconds)
         except RedisError:
             return self._fetch(credential)
         if not held:
