@@ -13,7 +13,15 @@ from worker.cli.findings import problem_of
 from worker.cli.output import shown, some_of
 from worker.cli.story import content, events, facts, named, standing
 from worker.cli.times import moment, relative
-from worker.ledger import Attempt, LedgerError, MessageStatus, Priority, State
+from worker.ledger import (
+    Attempt,
+    CardUpdateState,
+    CardUpdateStatus,
+    LedgerError,
+    MessageStatus,
+    Priority,
+    State,
+)
 from worker.messages.recipients import InvalidRecipients, Recipients
 from worker.messages.sender import Sender
 
@@ -197,3 +205,30 @@ def test_an_error_is_divided_into_what_is_wrong_and_what_to_do() -> None:
     found = problem_of("Tables", LedgerError("the tables: are old; run `wecom migrate`"))
     assert (found.words, found.advice) == ("the tables: are old", "run `wecom migrate`")
     assert problem_of("X", LedgerError("it is so")).words == "it is so"
+
+
+def test_a_message_of_a_paused_campaign_says_what_it_waits_for() -> None:
+    aside = replace(MESSAGE, priority=Priority.ASIDE)
+    told = dict(facts(aside, HR, NOW))
+    assert told["State"] == "waits: its campaign is paused; `wecom campaign resume` lets it go"
+    assert "Priority" not in told
+
+
+def test_what_wecom_may_show_cut_off_is_told() -> None:
+    warned = replace(MESSAGE, warnings=("template_card.main_title.title: 50 characters, suggested at most 36",))
+    assert dict(facts(warned, HR, NOW))["Warning"].endswith("suggested at most 36")
+
+
+@pytest.mark.parametrize(
+    ("state", "words"),
+    [
+        (CardUpdateState.UPDATED, "the card was updated (not for ghost1)"),
+        (CardUpdateState.FAILED, "the card was not updated: 42015 other app"),
+        (CardUpdateState.UNCONFIRMED, "the card may have been updated; the answer was lost: 42015 other app"),
+        (CardUpdateState.SCHEDULED, "a worker will update the card: 42015 other app"),
+    ],
+)
+def test_what_became_of_a_card_update_is_told(state: CardUpdateState, words: str) -> None:
+    update = CardUpdateStatus(state, NOW, NOW, "42015 other app", ("ghost1",))
+    sent = replace(MESSAGE, state=State.SENT, sent_at=NOW - MINUTE, card_updates=(update,))
+    assert [told for _, told in events(sent, HR, NOW)][-2:] == ["its card was asked to be updated", words]

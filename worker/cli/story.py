@@ -9,7 +9,7 @@ import orjson
 from worker.cli.output import some_of
 from worker.cli.times import when
 from worker.cli.way_on import way_on
-from worker.ledger import Attempt, MessageStatus, Priority, State
+from worker.ledger import Attempt, CardUpdateState, CardUpdateStatus, MessageStatus, Priority, State
 from worker.messages.recipients import Recipients
 from worker.messages.sender import Sender
 from worker.providers.wecom.errcodes import ERRCODES
@@ -34,13 +34,15 @@ def facts(status: MessageStatus, sender: Sender, now: datetime) -> Iterator[tupl
     yield "State", standing(status, sender, now)
     yield "To", named(status.recipients)
     yield "Content", content(status)
-    if status.priority is not Priority.NORMAL:
+    if status.priority not in {Priority.NORMAL, Priority.ASIDE}:
         yield "Priority", status.priority.name.lower()
     if status.expires_at is not None:
         yield "Expires", when(status.expires_at, now)
     if status.msgid is not None:
         yield "Msgid", status.msgid
     yield from _not_served(status)
+    for warning in status.warnings:
+        yield "Warning", warning
     if status.parts:
         others = some_of([str(part) for part in status.parts], PARTS_NAMED)
         yield "Other parts", f"{others} (the audience took {len(status.parts) + 1} calls)"
@@ -58,6 +60,8 @@ def events(status: MessageStatus, sender: Sender, now: datetime) -> list[tuple[s
 def standing(status: MessageStatus, sender: Sender, now: datetime) -> str:
     """Say in one sentence where a message stands."""
     match status.state:
+        case State.SCHEDULED if status.priority is Priority.ASIDE:
+            return "waits: its campaign is paused; `wecom campaign resume` lets it go"
         case State.SCHEDULED:
             return _waiting(status, sender, now)
         case State.FAILED:
@@ -134,6 +138,22 @@ def _happened(status: MessageStatus) -> Iterator[tuple[datetime, str]]:
         yield status.recall_requested_at, f"it was asked to be taken back{_because(status.recall_error)}"
     if status.recalled_at is not None:
         yield status.recalled_at, "WeCom took it back"
+    for update in status.card_updates:
+        yield update.requested_at, "its card was asked to be updated"
+        yield update.updated_at or update.requested_at, _updated(update)
+
+
+def _updated(update: CardUpdateStatus) -> str:
+    match update.state:
+        case CardUpdateState.UPDATED:
+            unseen = f" (not for {some_of(update.invalid_users, PARTS_NAMED)})" if update.invalid_users else ""
+            return f"the card was updated{unseen}"
+        case CardUpdateState.FAILED:
+            return f"the card was not updated{_because(update.error)}"
+        case CardUpdateState.UNCONFIRMED:
+            return f"the card may have been updated; the answer was lost{_because(update.error)}"
+        case CardUpdateState.SCHEDULED:
+            return f"a worker will update the card{_because(update.error)}"
 
 
 def _attempted(attempt: Attempt, *, explained: bool) -> str:
