@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from uuid import uuid4
 
+import hypothesis
 import pytest
 from cryptography.fernet import Fernet
 from redis import Redis
@@ -26,6 +27,9 @@ from worker.producer import Producer
 from worker.settings import Settings, load_settings, settings
 from worker.simulator.control import SimulatorControl
 from worker.simulator.process import running_simulator
+
+# pytest --hypothesis-profile=long -o timeout=1800 tests/integration/test_models_against_simulator.py
+hypothesis.settings.register_profile("long", max_examples=10_000, deadline=None)
 
 TEMPLATE = "wecom_test_template"
 SECRET_KEY = Fernet.generate_key().decode()

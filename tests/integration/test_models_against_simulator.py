@@ -17,7 +17,6 @@ from worker.messages.recipients import Recipients
 from worker.messages.wire import wire_form
 from worker.simulator.control import SimulatorControl
 
-settings.register_profile("long", max_examples=10_000, deadline=None)
 NUMBERS = count()
 
 
@@ -39,7 +38,7 @@ def session(accepting: SimulatorControl) -> Iterator[requests.Session]:
 
 
 @pytest.mark.parametrize("kind", MESSAGES)
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(data=st.data())
 def test_whatever_a_model_accepts_the_simulator_accepts_and_knows_every_field_of(
     accepting: SimulatorControl, session: requests.Session, kind: str, data: st.DataObject

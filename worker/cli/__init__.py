@@ -34,6 +34,7 @@ COMMANDS: Mapping[str, Entry] = MappingProxyType(
             "worker.cli.campaigns:campaign", "One message to many: create, list, status, pause, recall ..."
         ),
         "history": Entry("worker.cli.history:history", "What a member was sent, and with what answer."),
+        "unconfirmed": Entry("worker.cli.unconfirmed:unconfirmed", "Messages of unknown fate: list, resend, settle."),
         "update-card": Entry("worker.cli.cards:update_card", "Change a card that was sent."),
         "media": Entry("worker.cli.media:media", "Upload a file by hand."),
         "schema": Entry("worker.cli.schema:schema", "The JSON Schema of all messages, for other languages."),

@@ -38,6 +38,7 @@ from worker.ledger.media import Media, StoredFile, keep_files
 from worker.ledger.recalls import ClaimedRecall, Recalls, RecallSettlement, RecallStatus
 from worker.ledger.schema import FINAL, Priority, State
 from worker.ledger.senders import SenderExists, Senders, UnknownSender
+from worker.ledger.unconfirmed import Unconfirmed, UnconfirmedMessage
 from worker.ledger.usage import Usage
 
 
@@ -53,6 +54,7 @@ class Ledger:
         self.media = Media(engine)
         self.due = Due(engine)
         self.usage = Usage(engine)
+        self.unconfirmed = Unconfirmed(engine)
         self.history = History(engine)
         self.campaigns = Campaigns(engine)
 
@@ -95,6 +97,8 @@ __all__ = [
     "Settlement",
     "State",
     "StoredFile",
+    "Unconfirmed",
+    "UnconfirmedMessage",
     "UnknownCampaign",
     "UnknownSender",
     "Usage",

@@ -177,6 +177,7 @@ class MessageRow(Base):
             "resend_until",
             postgresql_where=text("state = 'scheduled' and resend_until is not null"),
         ),
+        Index("messages_unconfirmed", "sender", "claimed_at", postgresql_where=text("state = 'unconfirmed'")),
         Index("messages_sent", "sender", "sent_at", postgresql_where=text("sent_at is not null")),
         Index(
             "messages_that_cannot_wait",
