@@ -19,7 +19,17 @@ from worker.settings import settings
 
 SECRET = "Zx9-this-is-the-app-secret_4711"
 ADD = ("senders", "add", "it", "--corpid", "ww1", "--agentid", "7")
-SENDER = ["name", "provider", "agentid", "account_cap", "state", "reason", "until"]
+SENDER = [
+    "name",
+    "provider",
+    "agentid",
+    "account_cap",
+    "calls_per_minute",
+    "calls_at_once",
+    "state",
+    "reason",
+    "until",
+]
 
 
 @pytest.fixture
@@ -323,3 +333,20 @@ def test_a_ledger_without_senders_says_how_to_add_one(run: Callable[..., Result]
     ledger.senders.remove("hr")
     assert "wecom senders add" in run("senders", "list").stdout
     assert orjson.loads(run("senders", "list", "--json").stdout) == {"senders": []}
+
+
+def test_limits_of_a_sender_are_set_kept_and_taken_away(run: Callable[..., Result], ledger: Ledger) -> None:
+    assert run("senders", "limit", "hr", "--account-cap", "500", "--calls-at-once", "8").exit_code == 0
+    told = run("senders", "limit", "hr", "--calls-per-minute", "60").stdout
+    assert told == "hr: account cap 500, calls per minute 60, calls at once 8.\n"
+    stored = ledger.senders.find("hr")
+    assert (stored.account_cap, stored.calls_per_minute, stored.calls_at_once) == (500, 60, 8)
+    assert "Calls a minute" in run("senders", "show", "hr").stdout
+    run("senders", "limit", "hr", "--calls-per-minute", "0", "--account-cap", "0")
+    stored = ledger.senders.find("hr")
+    assert (stored.account_cap, stored.calls_per_minute, stored.calls_at_once) == (None, None, 8)
+
+
+def test_a_limit_must_be_named(run: Callable[..., Result]) -> None:
+    assert run("senders", "limit", "hr").exit_code == 2
+    assert run("senders", "limit", "nobody", "--account-cap", "1").exit_code == 1

@@ -26,7 +26,7 @@ COMMANDS: Mapping[str, Entry] = MappingProxyType(
         "up": Entry("worker.cli.up:up", "Servers, worker and beat in one terminal."),
         "demo": Entry("worker.cli.demo:demo", "The main job on real servers, checked, in a minute."),
         "migrate": Entry("worker.cli.migrate:migrate", "Create the tables, or bring them up to this release."),
-        "senders": Entry("worker.cli.senders:senders", "Who can send: add, list, show, pause, resume, remove."),
+        "senders": Entry("worker.cli.senders:senders", "Who can send: add, list, show, limit, pause, resume, remove."),
         "send": Entry("worker.cli.messages:send", "Hand over a message."),
         "status": Entry("worker.cli.messages:status", "What became of a message."),
         "recall": Entry("worker.cli.messages:recall", "Take a message back."),

@@ -108,6 +108,7 @@ def show(name: str, *, as_json: bool) -> None:
                 ("Corpid", corpid or ""),
                 ("Agentid", str(sender.agentid or "")),
                 ("Account cap", "not set" if sender.account_cap is None else str(sender.account_cap)),
+                *((name, str(number)) for name, number in _own_limits(sender) if number is not None),
                 ("State", standing(sender, now)),
                 ("Messages", _counted(counts)),
             )
@@ -135,6 +136,29 @@ def resume(name: str) -> None:
         stopped = ledger.senders.find(name).paused(ledger.due.now())
         ledger.senders.resume(name)
     click.echo(f"{name} sends again." if stopped else f"{name} was not stopped, and sends.")
+
+
+@senders.command
+@click.argument("name")
+@click.option("--account-cap", type=WholeNumber(min=0), help="The corp's account cap: 200 person-times a day for each.")
+@click.option("--calls-per-minute", type=WholeNumber(min=0), help="Calls in any 60 seconds.")
+@click.option("--calls-at-once", type=WholeNumber(min=0), help="Calls under way at once, over all workers.")
+def limit(name: str, *, account_cap: int | None, calls_per_minute: int | None, calls_at_once: int | None) -> None:
+    """Set limits of a sender.
+
+    0 takes one away, and what is not given stays. WeCom's own limits for each member are always kept.
+    """
+    given = {"account_cap": account_cap, "calls_per_minute": calls_per_minute, "calls_at_once": calls_at_once}
+    if all(number is None for number in given.values()):
+        raise click.UsageError("give at least one of --account-cap, --calls-per-minute and --calls-at-once")
+    with opened_ledger() as ledger:
+        sender = ledger.senders.find(name)
+        limits = {
+            limit: (getattr(sender, limit) if number is None else number or None) for limit, number in given.items()
+        }
+        ledger.senders.limit(name, **limits)
+    told = ", ".join(f"{limit.replace('_', ' ')} {number}" for limit, number in limits.items() if number)
+    click.echo(f"{name}: {told or 'no limits of its own'}.")
 
 
 @senders.command
@@ -169,10 +193,16 @@ def _facts(sender: Sender, now: datetime) -> dict[str, Any]:
         "provider": sender.provider,
         "agentid": sender.agentid,
         "account_cap": sender.account_cap,
+        "calls_per_minute": sender.calls_per_minute,
+        "calls_at_once": sender.calls_at_once,
         "state": stopped if paused else SENDING,
         "reason": sender.paused_reason if paused else None,
         "until": sender.paused_until if paused else None,
     }
+
+
+def _own_limits(sender: Sender) -> tuple[tuple[str, int | None], ...]:
+    return ("Calls a minute", sender.calls_per_minute), ("Calls at once", sender.calls_at_once)
 
 
 def _counted(counts: Mapping[State, int]) -> str:

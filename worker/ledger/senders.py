@@ -165,6 +165,21 @@ class Senders:
         """
         self._change(name, paused_reason=None, paused_until=None, park_seconds=0)
 
+    def limit(
+        self, name: str, *, account_cap: int | None, calls_per_minute: int | None, calls_at_once: int | None
+    ) -> None:
+        """Set a sender's limits; None means none of its own.
+
+        Raises:
+            UnknownSender: there is none of that name.
+        """
+        limits = {"calls_per_minute": calls_per_minute, "calls_at_once": calls_at_once}
+        self._change(
+            name,
+            account_cap=account_cap,
+            settings={limit: number for limit, number in limits.items() if number is not None},
+        )
+
     def park(self, name: str, reason: str, seconds: int) -> None:
         """Stop a sender for a while, unless it is stopped already."""
         with self._engine.begin() as connection:
