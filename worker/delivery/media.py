@@ -38,6 +38,8 @@ class MediaLibrary:
         self._media = media
         self._redis = redis
         self._remembered: dict[tuple[str, str], tuple[str, float]] = {}
+        # A thread may have read a media_id just before another one was refused it, and remember it after that.
+        self._gone: set[str] = set()
         self._locks = [threading.Lock() for _ in range(LOCKS)]
 
     def send(self, channel: Channel, sender: str, message: ClaimedMessage) -> Answer:
@@ -66,22 +68,23 @@ class MediaLibrary:
 
     def _known(self, sender: str, reference: str) -> str | None:
         media_id, until = self._remembered.get((sender, reference), ("", 0.0))
-        if time.monotonic() < until:
+        if time.monotonic() < until and media_id not in self._gone:
             return media_id
         found = self._media.find(sender, reference, SPARE_SECONDS)
-        if found is not None:
-            self._remember(sender, reference, found)
+        if found is None or found in self._gone:
+            return None
+        self._remember(sender, reference, found)
         return found
 
     def _remember(self, sender: str, reference: str, media_id: str) -> None:
         if len(self._remembered) > 10 * LOCKS:
             self._remembered.clear()
+            self._gone.clear()
         self._remembered[sender, reference] = (media_id, time.monotonic() + REMEMBERED_SECONDS)
 
     def _forget(self, sender: str, reference: str, media_id: str) -> None:
         """Forget a media_id everywhere, unless another thread has replaced it already."""
-        if self._remembered.get((sender, reference), ("", 0.0))[0] == media_id:
-            self._remembered.pop((sender, reference), None)
+        self._gone.add(media_id)
         self._media.forget(sender, reference, media_id)
 
     def _upload(self, channel: Channel, sender: str, reference: str) -> str:
