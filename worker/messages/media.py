@@ -49,7 +49,24 @@ def _media(
     return {"media_id": MediaFile(path, data, url, filename)}
 
 
-class Image(Content):
+class ShowsFile(Content):
+    """A message that shows one file: by its media_id, or by path, data or url of a `MediaFile` to be uploaded."""
+
+    @constructor
+    def __init__(
+        self,
+        *,
+        media_id: str | MediaFile | None = None,
+        path: Path | None = None,
+        data: Data | None = None,
+        url: str | None = None,
+        filename: str | None = None,
+        **options: object,
+    ) -> None:
+        super().__init__(**_media(media_id, path, data, url, filename), **options)
+
+
+class Image(ShowsFile):
     """A picture, JPG or PNG, at most 10 MiB (docs 90236, 90253).
 
     `Image(path="a.png")`, `Image(data=..., filename="a.png")` and `Image(url="https://...")` stand for
@@ -65,21 +82,8 @@ class Image(Content):
     media_id: Annotated[str | MediaFile, MediaOf("image")]
     safe: Flag | None = None
 
-    @constructor
-    def __init__(
-        self,
-        *,
-        media_id: str | MediaFile | None = None,
-        path: Path | None = None,
-        data: Data | None = None,
-        url: str | None = None,
-        filename: str | None = None,
-        **options: object,
-    ) -> None:
-        super().__init__(**_media(media_id, path, data, url, filename), **options)
 
-
-class Voice(Content):
+class Voice(ShowsFile):
     """A voice recording, AMR, at most 2 MiB and 60 seconds (docs 90236, 90253); it has no option `safe`.
 
     Attributes:
@@ -90,21 +94,8 @@ class Voice(Content):
 
     media_id: Annotated[str | MediaFile, MediaOf("voice")]
 
-    @constructor
-    def __init__(
-        self,
-        *,
-        media_id: str | MediaFile | None = None,
-        path: Path | None = None,
-        data: Data | None = None,
-        url: str | None = None,
-        filename: str | None = None,
-        **options: object,
-    ) -> None:
-        super().__init__(**_media(media_id, path, data, url, filename), **options)
 
-
-class Video(Content):
+class Video(ShowsFile):
     """A video, MP4, at most 10 MiB (docs 90236, 90253).
 
     Attributes:
@@ -121,21 +112,8 @@ class Video(Content):
     description: Annotated[Characters, Size(512, "bytes")] | None = None
     safe: Flag | None = None
 
-    @constructor
-    def __init__(
-        self,
-        *,
-        media_id: str | MediaFile | None = None,
-        path: Path | None = None,
-        data: Data | None = None,
-        url: str | None = None,
-        filename: str | None = None,
-        **options: object,
-    ) -> None:
-        super().__init__(**_media(media_id, path, data, url, filename), **options)
 
-
-class File(Content):
+class File(ShowsFile):
     """A file, at most 20 MiB (docs 90236, 90253).
 
     Attributes:
@@ -148,19 +126,6 @@ class File(Content):
 
     media_id: Annotated[str | MediaFile, MediaOf("file")]
     safe: Flag | None = None
-
-    @constructor
-    def __init__(
-        self,
-        *,
-        media_id: str | MediaFile | None = None,
-        path: Path | None = None,
-        data: Data | None = None,
-        url: str | None = None,
-        filename: str | None = None,
-        **options: object,
-    ) -> None:
-        super().__init__(**_media(media_id, path, data, url, filename), **options)
 
     @model_validator(mode="after")
     def _safe_format(self) -> Self:
