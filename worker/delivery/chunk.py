@@ -140,7 +140,7 @@ class Chunk:
                 time.sleep(STORE_AGAIN_SECONDS)
 
     def _send_for_a_turn(self) -> None:
-        """Send what waits, unless it is too late or the sender must stop; after a turn let other chunks have a thread."""
+        """Send what waits, unless it is too late or the sender must stop; after a turn make room for other chunks."""
         turn_ends = time.monotonic() + TURN_SECONDS
         while (now := time.monotonic()) < turn_ends:
             try:
