@@ -34,6 +34,9 @@ from worker.simulator.process import running_simulator
 PORTION = 250
 NEAR_THE_LIMIT = 5
 MESSAGES_NEAR_THE_LIMIT = 35
+PROBED = "probe-"
+RECOVERY_SECONDS = 30
+"""So soon after the last fault everything is as fast as before the first."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +44,7 @@ class Plan:
     """How much is sent and what breaks."""
 
     messages: int
+    probe: int
     workers: int
     worker_kills: int
     beat_kills: int
@@ -50,8 +54,8 @@ class Plan:
 
 
 PLANS = {
-    "short": Plan(3_000, 2, 6, 1, 1, 1, 1),
-    "long": Plan(20_000, 3, 50, 5, 3, 3, 3),
+    "short": Plan(3_000, 300, 2, 6, 1, 1, 1, 1),
+    "long": Plan(20_000, 3_000, 3, 50, 5, 3, 3, 3),
 }
 
 
@@ -139,18 +143,9 @@ def plan(request: pytest.FixtureRequest) -> Plan:
 
 @pytest.fixture
 def wecom() -> Iterator[SimulatorControl]:
-    """A local WeCom that fails a tenth of all calls, in every way there is."""
+    """A local WeCom."""
     with running_simulator() as simulator:
-        simulator.clear_faults(seed=7)
         simulator.change_settings(latency=0.02, latency_jitter=0.03)
-        for kind, probability in (("reset_before", 0.02), ("reset_after", 0.02), ("cut", 0.01), ("hang_after", 0.003)):
-            simulator.add_fault(kind, endpoint="send", probability=probability)
-        simulator.add_fault("hang_before", endpoint="send", probability=0.003)
-        simulator.add_fault("http", endpoint="send", probability=0.02, status=502)
-        simulator.add_fault("http", endpoint="send", probability=0.01, status=503, processed=True)
-        simulator.add_fault("errcode", endpoint="send", probability=0.01, errcode=-1)
-        simulator.add_fault("token_expired", endpoint="send", probability=0.002)
-        simulator.add_fault("reset_before", endpoint="gettoken", probability=0.1)
         yield simulator
 
 
@@ -164,32 +159,61 @@ def house(tmp_path: Path, wecom: SimulatorControl) -> Iterator[House]:
 
 @pytest.mark.timeout(1800)
 def test_no_message_is_lost_doubled_or_dropped_whatever_breaks(
-    house: House, wecom: SimulatorControl, plan: Plan, seed: int, eventually: Callable[..., None]
+    house: House,
+    wecom: SimulatorControl,
+    plan: Plan,
+    seed: int,
+    eventually: Callable[..., None],
+    record_property: Callable[[str, object], None],
 ) -> None:
     chance = random.Random(seed)
     credentials = {"corpid": "ww-simulator", "corpsecret": "simulator-secret"}
     house.ledger.senders.add(Sender("hr", "wecom", 1000002, credentials))
     requests = _requests(plan, chance)
+    everything = len(requests) + 1 + 2 * plan.probe
     house.workers = [house.start(WORKER) for _ in range(plan.workers)]
     house.beats = [house.start(BEAT) for _ in range(2)]
+    _seconds_to_send(house, wecom, "warm-up", 1, eventually)
+    calm = _seconds_to_send(house, wecom, "before", plan.probe, eventually)
+    _fail_a_tenth_of_all_calls(wecom)
     storing = threading.Thread(target=_store_all, args=(house.producer, requests))
     storing.start()
 
     for event, at in _events(house, plan, chance, len(requests)):
-        eventually(lambda at=at: house.start_again_what_ended() and wecom.counters().deliveries >= at, 300)
+        eventually(lambda at=at: house.start_again_what_ended() and wecom.counters().deliveries >= plan.probe + at, 300)
         _until_it_works(event)
     storing.join()
     wecom.clear_faults()
-    # The last fault was now. What is left takes a minute at most for the members near their limit, and a lease.
-    eventually(lambda: house.start_again_what_ended() and _all_final(house.ledger, len(requests)), 300)
+    # The last fault was now.
+    after = _seconds_to_send(house, wecom, "after", plan.probe, eventually)
+    record_property("seconds_before_the_first_fault", calm)
+    record_property("seconds_after_the_last_fault", after)
+    assert after <= RECOVERY_SECONDS + calm, f"{after:.1f} s after the last fault, {calm:.1f} s before the first"
+    # What is left takes a minute at most for the members near their limit, and a lease.
+    eventually(lambda: house.start_again_what_ended() and _all_final(house.ledger, everything), 300)
 
-    assert house.ledger.history.counts("hr") == {State.SENT: len(requests)}
+    assert house.ledger.history.counts("hr") == {State.SENT: everything}
     served = Counter((user, content) for user, contents in wecom.served().items() for content in contents)
     assert set(served.values()) == {1}, [one for one, times in served.items() if times > 1][:5]
-    assert set(served) == {(next(iter(request.users)), request.message.content) for request in requests}
+    assert {one for one in served if not one[0].startswith(PROBED)} == {
+        (next(iter(request.users)), request.message.content) for request in requests
+    }
     assert wecom.counters().dropped == 0
     given = {delivery.msgid for delivery in wecom.deliveries()}
     assert _msgids(house.ledger) <= given
+
+
+def _fail_a_tenth_of_all_calls(simulator: SimulatorControl) -> None:
+    """In every way there is."""
+    simulator.clear_faults(seed=7)
+    for kind, probability in (("reset_before", 0.02), ("reset_after", 0.02), ("cut", 0.01), ("hang_after", 0.003)):
+        simulator.add_fault(kind, endpoint="send", probability=probability)
+    simulator.add_fault("hang_before", endpoint="send", probability=0.003)
+    simulator.add_fault("http", endpoint="send", probability=0.02, status=502)
+    simulator.add_fault("http", endpoint="send", probability=0.01, status=503, processed=True)
+    simulator.add_fault("errcode", endpoint="send", probability=0.01, errcode=-1)
+    simulator.add_fault("token_expired", endpoint="send", probability=0.002)
+    simulator.add_fault("reset_before", endpoint="gettoken", probability=0.1)
 
 
 def _requests(plan: Plan, chance: random.Random) -> list[SendRequest]:
@@ -234,6 +258,21 @@ def _until_it_works(step: Callable[[], object]) -> None:
             time.sleep(0.1)
         else:
             return
+
+
+def _seconds_to_send(
+    house: House, wecom: SimulatorControl, mark: str, messages: int, eventually: Callable[..., None]
+) -> float:
+    """Send messages to members of their own, behind nothing, and tell how long it takes until all are served."""
+    members = {f"{PROBED}{mark}-{n}" for n in range(messages)}
+    began = time.monotonic()
+    requests = [
+        SendRequest("hr", Text(content=f"Probe {mark}"), users=(member,), urgent=True, idempotency_key=member)
+        for member in sorted(members)
+    ]
+    _until_it_works(lambda: house.producer.send_many(requests))
+    eventually(lambda: house.start_again_what_ended() and members <= wecom.served().keys(), 300)
+    return time.monotonic() - began
 
 
 def _all_final(ledger: Ledger, messages: int) -> bool:

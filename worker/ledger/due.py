@@ -3,10 +3,11 @@
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import Engine, text
+from sqlalchemy import Connection, Engine, text
 
-# A message that is due; the index messages_due serves the first line. Messages of a paused campaign are not, unless
-# their fate is unknown: they may have been sent already, and only a repetition in time can tell.
+# A message that is due; the indexes messages_due and messages_by_due_time serve the first line. Messages of a paused
+# campaign are not, unless their fate is unknown: they may have been sent already, and only a repetition in time can
+# tell.
 DUE = """
     state = 'scheduled' and send_at <= wecom.clock()
     and (expires_at is null or expires_at > wecom.clock())
@@ -24,6 +25,27 @@ CANNOT_WAIT = """
 
 _MAY_SEND = "(sender.paused_reason is null or sender.paused_until <= wecom.clock())"
 
+LOOKED_AT = 10_000
+"""So many due messages of a priority are read, the oldest first, before senders are asked one by one instead."""
+
+# What is due is found by the index messages_by_due_time, whatever number of senders and of later messages there is.
+_SENDERS_OF_OLDEST_DUE_MESSAGES = text(f"""
+    with oldest as materialized (
+        select found.sender
+        from unnest(cast(:priorities as smallint[])) as rank (priority)
+        cross join lateral (
+            select sender from wecom.messages where priority = rank.priority and {DUE}
+            order by send_at limit :looked_at
+        ) as found
+    )
+    select sender.name, least(count(*), :enough) as messages, {_MAY_SEND} as may_send,
+           (select count(*) from oldest) as looked_at
+    from oldest join wecom.senders as sender on sender.name = oldest.sender
+    group by sender.name
+    order by sender.name
+""")
+
+# Behind a backlog of one sender there may be others; one look into each sender's own part of messages_due finds them.
 _SENDERS_WITH_DUE_MESSAGES = text(f"""
     select sender.name, due.messages
     from wecom.senders as sender
@@ -31,7 +53,7 @@ _SENDERS_WITH_DUE_MESSAGES = text(f"""
         select count(*) as messages
         from (
             select from wecom.messages
-            where messages.sender = sender.name and priority in (0, 1, 2) and {DUE}
+            where messages.sender = sender.name and priority = any(cast(:priorities as smallint[])) and {DUE}
             limit :enough
         ) as counted
     ) as due
@@ -39,25 +61,41 @@ _SENDERS_WITH_DUE_MESSAGES = text(f"""
     order by sender.name
 """)
 
-_SENDERS_WITH_MESSAGES_THAT_GO_IN_QUIET_WINDOWS = text(f"""
+_SENDERS_WITH_MESSAGES_THAT_CANNOT_WAIT = text(f"""
     select sender.name, 1 as messages
     from wecom.senders as sender
-    where {_MAY_SEND} and (
-        exists (select from wecom.messages where messages.sender = sender.name and priority = 0 and {DUE})
-        or exists (select from wecom.messages where messages.sender = sender.name and {CANNOT_WAIT} and {DUE})
-    )
-    order by sender.name
+    where {_MAY_SEND} and sender.name in (select sender from wecom.messages where {CANNOT_WAIT} and {DUE})
 """)
 
-_NOT_LEASED = "(lease_until is null or lease_until <= wecom.clock())"
+
+def _senders_with(table: str, state: str) -> str:
+    """Name each sender that has a row in this state and unleased: one step in the state's index from each to the next.
+
+    A campaign of a million that is recalled is not read through for that.
+    """
+    return f"""
+        with recursive found (sender) as (
+            (select sender from {table} where state = '{state}' order by sender limit 1)
+            union all
+            select (select following.sender from {table} as following
+                    where following.state = '{state}' and following.sender > found.sender
+                    order by following.sender limit 1)
+            from found where found.sender is not null
+        )
+        select sender from found where exists (
+            select from {table} as waiting
+            where waiting.sender = found.sender and state = '{state}'
+              and (lease_until is null or lease_until <= wecom.clock()))
+    """
+
+
 _SENDERS_WITH_ERRANDS = text(f"""
     select sender.name
     from wecom.senders as sender
-    where {_MAY_SEND} and (
-        exists (select from wecom.messages
-                where messages.sender = sender.name and state = 'recalling' and {_NOT_LEASED})
-        or exists (select from wecom.card_updates
-                   where card_updates.sender = sender.name and state = 'scheduled' and {_NOT_LEASED})
+    where {_MAY_SEND} and sender.name in (
+        ({_senders_with("wecom.messages", "recalling")})
+        union
+        ({_senders_with("wecom.card_updates", "scheduled")})
     )
     order by sender.name
 """)
@@ -89,10 +127,18 @@ class Due:
         """Return the senders with due messages, counted up to `enough`; in a quiet window those with any that go."""
         with self._engine.connect() as connection:
             if quiet_until is None:
-                rows = connection.execute(_SENDERS_WITH_DUE_MESSAGES, {"enough": enough})
-            else:
-                rows = connection.execute(_SENDERS_WITH_MESSAGES_THAT_GO_IN_QUIET_WINDOWS, {"quiet_until": quiet_until})
-            return [DueSender(*row) for row in rows]
+                return self._with_priorities(connection, [0, 1, 2], enough)
+            urgent = self._with_priorities(connection, [0], enough)
+            pressing = connection.execute(_SENDERS_WITH_MESSAGES_THAT_CANNOT_WAIT, {"quiet_until": quiet_until})
+            known = {due.name for due in urgent}
+            return urgent + [DueSender(*row) for row in pressing if row.name not in known]
+
+    def _with_priorities(self, connection: Connection, priorities: list[int], enough: int) -> list[DueSender]:
+        asked = {"priorities": priorities, "enough": enough}
+        found = connection.execute(_SENDERS_OF_OLDEST_DUE_MESSAGES, asked | {"looked_at": LOOKED_AT}).all()
+        if not found or found[0].looked_at < LOOKED_AT:
+            return [DueSender(row.name, row.messages) for row in found if row.may_send]
+        return [DueSender(*row) for row in connection.execute(_SENDERS_WITH_DUE_MESSAGES, asked)]
 
     def senders_with_errands(self) -> list[str]:
         """Return the senders with sent messages that wait to be recalled, or with cards that wait to be updated."""

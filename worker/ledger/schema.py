@@ -156,6 +156,7 @@ class MessageRow(Base):
             "send_at",
             postgresql_where=text("state = 'scheduled'"),
         ),
+        Index("messages_by_due_time", "priority", "send_at", postgresql_where=text("state = 'scheduled'")),
         Index(
             "messages_leased",
             "lease_until",
@@ -181,8 +182,8 @@ class MessageRow(Base):
         Index("messages_sent", "sender", "sent_at", postgresql_where=text("sent_at is not null")),
         Index(
             "messages_that_cannot_wait",
-            "sender",
             text("least(expires_at, resend_until)"),
+            "sender",
             postgresql_where=text("state = 'scheduled' and (expires_at is not null or resend_until is not null)"),
         ),
         Index("messages_part_of", "part_of", postgresql_where=text("part_of is not null")),
