@@ -141,7 +141,7 @@ def test_an_unknown_fate_past_the_duplicate_check_waits_for_a_person_and_is_not_
     make_due(ledger)
 
     assert run(office).claimed == 0
-    ledger.deliveries.reap(office.settings.lease_seconds)
+    ledger.reaper.reap(office.settings.lease_seconds)
 
     assert producer.status(message_id).state is State.UNCONFIRMED
     assert simulator.counters().calls["send"] == 1
@@ -275,7 +275,7 @@ def test_a_late_answer_changes_nothing_but_is_kept(
 ) -> None:
     message_id = send()
     claimed = ledger.deliveries.claim("hr", 1, 0.0, None)
-    ledger.deliveries.reap(0)
+    ledger.reaper.reap(0)
     run(office)
     first_msgid = producer.status(message_id).msgid
 
@@ -330,7 +330,7 @@ def test_an_expired_message_is_not_sent(
     with ledger.engine.begin() as connection:
         connection.execute(text("update wecom.messages set expires_at = now()"))
     assert run(office).claimed == 0
-    assert ledger.deliveries.reap(7).expired == 1
+    assert ledger.reaper.reap(7).expired == 1
     assert producer.status(message_id).state is State.EXPIRED
     assert simulator.served() == {}
 

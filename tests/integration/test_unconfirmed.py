@@ -33,7 +33,7 @@ def message_id(producer: Producer, ledger: Ledger) -> UUID:
     ledger.deliveries.claim("hr", 1, 0.0, None)
     with ledger.engine.begin() as connection:
         connection.execute(text("update wecom.messages set claimed_at = now() - interval '2 hours'"))
-    ledger.deliveries.reap(0)
+    ledger.reaper.reap(0)
     assert producer.status(message_id).state is State.UNCONFIRMED
     return message_id
 

@@ -11,7 +11,7 @@ log = logging.getLogger(__name__)
 
 def reap(office: Office) -> Reaped:
     """Look for expired leases, expired messages, messages of unknown fate past their last resend, and old files."""
-    reaped = office.ledger.deliveries.reap(office.settings.lease_seconds + SLACK_SECONDS)
+    reaped = office.ledger.reaper.reap(office.settings.lease_seconds + SLACK_SECONDS)
     if reaped.reopened or reaped.unconfirmed:
         log.warning(
             "%d messages of stopped workers will be sent again, %d are unconfirmed and need a person",
@@ -19,6 +19,6 @@ def reap(office: Office) -> Reaped:
             reaped.unconfirmed,
         )
     office.ledger.campaigns.finish_changes()
-    office.ledger.deliveries.forget_keys()
+    office.ledger.reaper.forget_keys()
     office.ledger.media.drop_what_nobody_needs()
     return reaped

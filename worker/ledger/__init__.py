@@ -30,11 +30,12 @@ from worker.ledger.card_updates import (
     request_card_update,
 )
 from worker.ledger.connection import PASSING_FAULTS, LedgerError, migrate, open_engine, require_migrated, unreachable
-from worker.ledger.deliveries import ClaimedMessage, Deliveries, Postponement, Reaped, Settlement
+from worker.ledger.deliveries import ClaimedMessage, Deliveries, Postponement, Settlement
 from worker.ledger.due import Due, DueSender
 from worker.ledger.history import Attempt, History, HistoryEntry, MessageStatus
 from worker.ledger.intake import KeyHolder, NewMessage, find_key, hold_key, insert_messages
 from worker.ledger.media import Media, StoredFile, keep_files
+from worker.ledger.reaper import Reaped, Reaper
 from worker.ledger.recalls import ClaimedRecall, Recalls, RecallSettlement, RecallStatus
 from worker.ledger.schema import FINAL, Priority, State
 from worker.ledger.senders import SenderExists, Senders, UnknownSender
@@ -49,6 +50,7 @@ class Ledger:
         self.engine = engine
         self.senders = Senders(engine, key_ring)
         self.deliveries = Deliveries(engine)
+        self.reaper = Reaper(engine)
         self.recalls = Recalls(engine)
         self.card_updates = CardUpdates(engine)
         self.media = Media(engine)
@@ -88,6 +90,7 @@ __all__ = [
     "Postponement",
     "Priority",
     "Reaped",
+    "Reaper",
     "RecallSettlement",
     "RecallStatus",
     "Recalls",
