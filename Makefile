@@ -29,7 +29,7 @@ test: $(INSTALLED) ## all tests, on real servers of their own
 	@$(PYTEST)
 
 chaos: $(INSTALLED) ## everything breaks at once, at length: ten courses of events, about an hour
-	@$(BIN)/pytest tests/chaos --chaos=long --seeds=10
+	@$(BIN)/pytest tests/chaos --chaos=long --seeds=10 --log-cli-level=info
 
 check: $(INSTALLED) ## format, lint, types, import rules
 	@$(BIN)/ruff format --check .
