@@ -120,7 +120,7 @@ def accept(
         # Asking again is answered before anything else is judged: what was due then may be past now.
         holder = _holder(connection, checked, None, rules)
         if holder is None:
-            messages = list(_messages(checked, clocks[checked.request.sender], rules))
+            messages = list(messages_of(checked, clocks[checked.request.sender], rules))
             holder = _holder(connection, checked, messages[0].id, rules)
             if holder in {None, messages[0].id}:
                 accepted += messages
@@ -157,14 +157,29 @@ def _holder(
     else:
         own = KeyHolder(message, checked.content_hash)
         holder = hold_key(connection, sender, key, own, rules.idempotency_seconds)
-    if holder.content_hash != checked.content_hash:
-        raise IdempotencyConflict(
-            f"idempotency_key: {key!r} was used for another message ({holder.message}); use a new key for new content"
-        )
+    require_same(holder, checked)
     return holder.message
 
 
-def _messages(checked: CheckedRequest, now: datetime, rules: AcceptanceRules) -> Iterable[NewMessage]:
+def require_same(holder: KeyHolder, checked: CheckedRequest) -> None:
+    """Check that a request asks for what its key stands for.
+
+    Raises:
+        IdempotencyConflict: it asks for something else.
+    """
+    if holder.content_hash != checked.content_hash:
+        key = checked.request.idempotency_key
+        raise IdempotencyConflict(
+            f"idempotency_key: {key!r} was used for another message ({holder.message}); use a new key for new content"
+        )
+
+
+def messages_of(checked: CheckedRequest, now: datetime, rules: AcceptanceRules) -> Iterable[NewMessage]:
+    """Yield the rows a request becomes, one for each call to WeCom.
+
+    Raises:
+        InvalidMessage: it is due or expires in the past.
+    """
     request = checked.request
     requested_at = due_time(request.at, now, late_is_now=request.late_is_now)
     expires_at = end_time(request.expires, requested_at)

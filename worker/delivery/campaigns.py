@@ -188,13 +188,22 @@ class Rehearsal:
 
 
 def _the_same(connection: Connection, existing: Campaign, reading: "Reading") -> Campaign:
+    require_same_campaign(existing, reading)
+    return counted(connection, existing)
+
+
+def require_same_campaign(existing: Campaign, reading: "Reading") -> None:
+    """Check that a campaign asked for again has the content it had, reading all its recipients.
+
+    Raises:
+        CampaignConflict: it has not.
+    """
     for _ in reading:
         pass
     if reading.content_hash != existing.content_hash:
         raise CampaignConflict(
             f"name: {existing.sender} has a campaign {existing.name!r} with other content; choose another name"
         )
-    return counted(connection, existing)
 
 
 class Reading:
