@@ -11,7 +11,7 @@ RUN python -m venv --without-pip /opt/wecom \
     && python -m pip --python /opt/wecom/bin/python install --require-hashes --requirement requirements-production.lock \
     && python -m pip install --require-hashes --requirement requirements-build.lock
 
-COPY pyproject.toml README.md LICENSE celeryconfig.py ./
+COPY pyproject.toml README.md LICENSE celeryconfig.py hatch_build.py ./
 COPY migrations migrations
 COPY worker worker
 RUN python -m pip wheel --no-deps --no-build-isolation --wheel-dir /wheel . \

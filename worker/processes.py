@@ -37,7 +37,7 @@ class CeleryProcess:
         output = log.open("ab") if isinstance(log, Path) else log
         try:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "worker.processes", *arguments],
+                [sys.executable, "-P", "-m", "worker.processes", *arguments],
                 env={**os.environ, **environment},
                 stdin=subprocess.PIPE,
                 stdout=output,

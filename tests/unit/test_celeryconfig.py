@@ -109,3 +109,22 @@ def test_a_broker_that_no_longer_answers_holds_up_nobody_for_good(configuration:
     options = configuration["broker_transport_options"]
     assert 0 < options["socket_connect_timeout"] <= options["socket_timeout"] <= 30
     assert configuration["broker_connection_retry_on_startup"] is True
+
+
+def test_a_celeryconfig_of_another_project_is_not_taken_for_ours(tmp_path: Path) -> None:
+    (tmp_path / "celeryconfig.py").write_text("task_default_queue = 'theirs'")
+    ask = [sys.executable, "-m", "celery", "-A", "worker", "report"]
+    told = subprocess.check_output(ask, cwd=tmp_path, env={**os.environ, **NAMED_SERVERS}, text=True)
+    assert "task_default_queue: 'wecom'" in told
+
+
+def test_the_configuration_is_loaded_when_it_is_needed_and_no_sooner(tmp_path: Path) -> None:
+    bad = {**os.environ, **NAMED_SERVERS, "WECOM_CHUNK": "many"}
+    ask = [
+        sys.executable,
+        "-c",
+        "from worker.celery import app; import worker.tasks; print('loaded'); app.conf.imports",
+    ]
+    told = subprocess.run(ask, cwd=tmp_path, env=bad, capture_output=True, text=True, check=False)
+    assert told.stdout == "loaded\n"
+    assert "WECOM_CHUNK: " in told.stderr

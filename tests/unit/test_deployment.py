@@ -1,12 +1,10 @@
 """Dockerfile, docker-compose.yml and .env.example, held against the code; no Docker engine is needed."""
 
-import fnmatch
 import re
 import shlex
 import subprocess
 import sys
 import tomllib
-import zipfile
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
@@ -244,23 +242,12 @@ def test_the_image_copies_all_the_wheel_is_made_of() -> None:
         project["project"]["readme"],
         *project["project"]["license-files"],
         *project["tool"]["hatch"]["build"]["targets"]["wheel"]["only-include"],
+        "hatch_build.py",  # which adds the next two
+        "celeryconfig.py",
+        "migrations",
     }
     copied = {source for line in instructions("COPY") for source in shlex.split(line)[:-1]}
     assert needed <= copied
-
-
-def test_the_wheel_holds_what_celery_and_the_migrations_need(tmp_path: Path) -> None:
-    subprocess.run(
-        [sys.executable, "-m", "hatchling", "build", "--target", "wheel", "--directory", str(tmp_path)],
-        cwd=ROOT,
-        check=True,
-        capture_output=True,
-    )
-    (wheel,) = tmp_path.glob("*.whl")
-    names = zipfile.ZipFile(wheel).namelist()
-    assert {"celeryconfig.py", "worker/celery.py", "worker/py.typed", "migrations/env.py"} <= set(names)
-    assert any(fnmatch.fnmatch(name, "migrations/versions/*.py") for name in names)
-    assert any(name.endswith("errcodes.csv") for name in names)
 
 
 def test_nothing_private_is_sent_to_the_builder() -> None:

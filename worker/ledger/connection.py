@@ -14,9 +14,10 @@ from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
 from sqlalchemy.exc import ArgumentError, InternalError, OperationalError, ProgrammingError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
+from worker.layout import located
 from worker.ledger.schema import SCHEMA
 
-MIGRATIONS = Path(__file__).resolve().parents[2] / "migrations"
+MIGRATIONS = located("migrations")
 MIGRATION_LOCK = 0x7765636F6D
 """Advisory lock number ("wecom" in ASCII): of several migrations at once one runs, the others then find it done."""
 CONNECT_SECONDS = 5

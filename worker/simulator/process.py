@@ -27,7 +27,16 @@ def running_simulator(*, port: int = 0, **settings: bool | float | str) -> Itera
     Raises:
         RuntimeError: it did not come up.
     """
-    command = [sys.executable, "-m", "worker.simulator", "--port", str(port), "--announce-json", "--until-stdin-closes"]
+    command = [
+        sys.executable,
+        "-P",
+        "-m",
+        "worker.simulator",
+        "--port",
+        str(port),
+        "--announce-json",
+        "--until-stdin-closes",
+    ]
     # In a session of its own: Ctrl-C is for whoever started it, who first lets the calls under way finish.
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True) as process:
         try:
