@@ -186,13 +186,15 @@ def test_messages_arrive_from_the_wheel_alone(
     assert up.stdout is not None
     said = ""
     while not (address := re.search(r"(http://\S+)/simulator/deliveries", said)):
-        assert (line := up.stdout.readline()), said
+        line = up.stdout.readline()
+        assert line, said
         said += line
-    (elsewhere.directory / "worker.py").unlink()  # Celery and programs would take it for the package
     with SimulatorControl(address[1]) as control:
         elsewhere.runs("wecom", "send", "default", "--text", "from the command", "--user", "zhangsan")
+        eventually(lambda: control.served() == {"zhangsan": ["from the command"]})
+        (elsewhere.directory / "worker.py").unlink()  # programs and Celery would take it for the package
         elsewhere.runs("python", "-c", HELLO)
-        eventually(lambda: sorted(control.served().get("zhangsan", [])) == ["from a program", "from the command"])
+        eventually(lambda: control.served() == {"zhangsan": ["from the command", "from a program"]})
     assert elsewhere.runs("wecom", "migrate")
     assert "task_default_queue: 'wecom'" in elsewhere.runs("python", "-m", "celery", "-A", "worker", "report")
     os.kill(up.pid, signal.SIGINT)
