@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, ClassVar, overload
 from uuid import UUID
 
@@ -27,6 +27,9 @@ from worker.ledger import (
     LedgerError,
     MessageStatus,
     RecallStatus,
+    Transaction,
+    after_commit,
+    borrowed,
     open_engine,
     require_migrated,
     unreachable,
@@ -78,23 +81,24 @@ class Producer:
         expires: datetime | None = None,
         urgent: bool = False,
         idempotency_key: str | None = None,
-        connection: Connection | None = None,
+        connection: Transaction | None = None,
     ) -> UUID:
         """Store one message for delivery and return its id; see `SendRequest` for the arguments.
 
-        With `connection` the message becomes part of the caller's transaction: it goes out after the commit, and
-        after a roll-back it never existed.
+        With `connection`, a SQLAlchemy Session or Connection or a psycopg connection, the message becomes part of the
+        caller's transaction: it goes out after the commit, and after a roll-back it never existed.
 
         Raises:
             InvalidMessage: the message cannot be sent; the text says why.
             IdempotencyConflict: the key was used for another message.
             UnknownSender: there is no such sender.
-            LedgerError: Postgres cannot be reached or has no tables yet. Nothing was stored.
+            LedgerError: Postgres cannot be reached or has no tables yet, or `connection` has no transaction that
+                could be joined. Nothing was stored.
         """
         request = SendRequest(sender, message, users, parties, tags, everyone, at, expires, urgent, idempotency_key)
         return self.send_many([request], connection=connection)[0]
 
-    def send_many(self, requests: Iterable[SendRequest], *, connection: Connection | None = None) -> list[UUID]:
+    def send_many(self, requests: Iterable[SendRequest], *, connection: Transaction | None = None) -> list[UUID]:
         """Store many messages, all or none, and return their ids in order.
 
         Raises:
@@ -105,13 +109,10 @@ class Producer:
         checked = [check(request, rules) for request in requests]
         if self.capture is not None:
             return self.capture.accept(checked, rules)
-        with self._ledger_errors():
-            if connection is not None:
-                return self._accept(checked, connection, rules)
-            with self._ledger.engine.begin() as own:
-                ids = self._accept(checked, own, rules)
+        with self._transaction(connection) as transaction:
+            ids = self._accept(checked, transaction, rules)
         for sender in {one.request.sender for one in checked}:
-            self._bell.ring(sender)
+            self._ring(sender, connection)
         return ids
 
     def status(self, message_id: UUID | str) -> MessageStatus:
@@ -130,7 +131,7 @@ class Producer:
         return status
 
     @overload
-    def recall(self, message_id: UUID | str, *, connection: Connection | None = None) -> list[RecallStatus]: ...
+    def recall(self, message_id: UUID | str, *, connection: Transaction | None = None) -> list[RecallStatus]: ...
 
     @overload
     def recall(self, *, campaign: str, sender: str | None = None) -> Campaign: ...
@@ -141,7 +142,7 @@ class Producer:
         *,
         campaign: str | None = None,
         sender: str | None = None,
-        connection: Connection | None = None,
+        connection: Transaction | None = None,
     ) -> list[RecallStatus] | Campaign:
         """Take a message back, with all parts of its audience; return where each part stands.
 
@@ -160,30 +161,26 @@ class Producer:
         if self.capture is not None:
             statuses = self.capture.recall(message_uuid(message_id))
         else:
-            with self._ledger_errors():
-                statuses = self._ledger.recalls.request(message_uuid(message_id), connection)
+            with self._transaction(connection) as transaction:
+                statuses = self._ledger.recalls.request(message_uuid(message_id), transaction)
         if not statuses:
             raise UnknownMessage(f"no message has the id {message_id}; `wecom send` and Producer.send return it")
         if self.capture is None:
-            self._bell.ring(statuses[0].sender)
+            self._ring(statuses[0].sender, connection)
         return statuses
 
-    def update_card(self, message_id: UUID | str, update: CardUpdate, *, connection: Connection | None = None) -> None:
+    def update_card(self, message_id: UUID | str, update: CardUpdate, *, connection: Transaction | None = None) -> None:
         """Change a card that was sent, once: a worker does it, and `status(...).card_updates` tells what became of it.
 
         Raises:
             InvalidMessage: the card cannot be updated, or was updated before.
             UnknownMessage: no message has this id.
         """
-        with self._ledger_errors():
-            if connection is not None:
-                sender = request_update(connection, message_uuid(message_id), update)
-            else:
-                with self._ledger.engine.begin() as own:
-                    sender = request_update(own, message_uuid(message_id), update)
+        with self._transaction(connection) as transaction:
+            sender = request_update(transaction, message_uuid(message_id), update)
         if sender is None:
             raise UnknownMessage(f"no message has the id {message_id}; `wecom send` and Producer.send return it")
-        self._bell.ring(sender)
+        self._ring(sender, connection)
 
     def campaign(
         self,
@@ -195,7 +192,7 @@ class Producer:
         at: datetime | None = None,
         expires: datetime | None = None,
         urgent: bool = False,
-        connection: Connection | None = None,
+        connection: Transaction | None = None,
     ) -> Campaign:
         """Store a message to many members, all or none; asking again with the same content finds what was stored.
 
@@ -222,12 +219,9 @@ class Producer:
         checked = check_campaign(CampaignRequest(name, sender, message, at, expires, urgent), rules)
         if self.capture is not None:
             return self.capture.accept_campaign(checked, recipients)
-        with self._ledger_errors():
-            if connection is not None:
-                return accept_campaign(self._ledger, connection, checked, recipients, rules)
-            with self._ledger.engine.begin() as own:
-                campaign = accept_campaign(self._ledger, own, checked, recipients, rules)
-        self._bell.ring(sender, -(-campaign.messages // self._settings.chunk))
+        with self._transaction(connection) as transaction:
+            campaign = accept_campaign(self._ledger, transaction, checked, recipients, rules)
+        self._ring(sender, connection, times=-(-campaign.messages // self._settings.chunk))
         return campaign
 
     def rehearse_campaign(
@@ -362,6 +356,19 @@ class Producer:
         for begin in range(0, len(checked), ROWS_AT_ONCE):
             ids += accept(self._ledger, connection, checked[begin : begin + ROWS_AT_ONCE], rules)
         return ids
+
+    @contextmanager
+    def _transaction(self, callers: Transaction | None) -> Iterator[Connection]:
+        """Yield a connection in the caller's transaction, or in one of our own that is then committed."""
+        with self._ledger_errors(), self._ledger.engine.begin() if callers is None else borrowed(callers) as connection:
+            yield connection
+
+    def _ring(self, sender: str, callers: Transaction | None, times: int = 1) -> None:
+        """Ring now, or once the caller has committed."""
+        if callers is None:
+            self._bell.ring(sender, times)
+        else:
+            after_commit(callers, sender, partial(self._bell.ring, sender, times))
 
     @contextmanager
     def _ledger_errors(self) -> Iterator[None]:

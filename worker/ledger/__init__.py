@@ -6,6 +6,7 @@ A message is a row here before anybody is told about it, and no state is written
 from sqlalchemy import Engine
 
 from worker.encryption import KeyRing
+from worker.ledger.borrowed import Transaction, after_commit, borrowed
 from worker.ledger.campaigns import (
     Campaign,
     Campaigns,
@@ -100,13 +101,16 @@ __all__ = [
     "Settlement",
     "State",
     "StoredFile",
+    "Transaction",
     "Unconfirmed",
     "UnconfirmedMessage",
     "UnknownCampaign",
     "UnknownSender",
     "Usage",
+    "after_commit",
     "array_of",
     "begin_campaign",
+    "borrowed",
     "counted",
     "find_card",
     "find_key",

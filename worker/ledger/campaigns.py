@@ -11,12 +11,11 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, cast
 from uuid import UUID
 
 import orjson
-from psycopg import Connection as PsycopgConnection
-from psycopg import Copy
+from psycopg import Copy, Cursor
 from sqlalchemy import Connection, Engine, Row, TextClause, text
 
 from worker.ledger.connection import LedgerError
@@ -32,7 +31,7 @@ ROWS_AT_ONCE = 5000
 _COPY = """
     copy wecom.messages (sender, campaign, state, priority, requested_at, expires_at, toparty, totag, files,
                          id, send_at, touser, body)
-    from stdin
+    from stdin with (encoding 'UTF8')
 """
 
 # Of two producers who make the same campaign at once, one waits here for the other and then finds it.
@@ -286,9 +285,9 @@ class MessageCopy:
     def write(self, lines: Sequence[bytes]) -> None:
         """Send lines to Postgres."""
         if self._copy is None:
-            driver = self._connection.connection.driver_connection
-            assert isinstance(driver, PsycopgConnection)  # noqa: S101 - the only driver the ledger opens
-            self._copy = self._copying.enter_context(self._copying.enter_context(driver.cursor()).copy(_COPY))
+            # psycopg is the only driver the ledger opens or borrows.
+            cursor = cast("Cursor[Any]", self._connection.connection.cursor())
+            self._copy = self._copying.enter_context(self._copying.enter_context(cursor).copy(_COPY))
         self._copy.write(b"".join(lines))
 
     def named_already(self, userids: Sequence[str]) -> set[str]:

@@ -9,7 +9,7 @@ from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from psycopg import Connection as PsycopgConnection
-from psycopg.errors import DeadlockDetected, InsufficientPrivilege, LockNotAvailable
+from psycopg.errors import DeadlockDetected, InsufficientPrivilege, LockNotAvailable, SerializationFailure
 from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
 from sqlalchemy.exc import ArgumentError, InternalError, OperationalError, ProgrammingError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
@@ -137,7 +137,7 @@ def _without_tables(embedded_in: Path | None) -> str:
 
 def unreachable(error: OperationalError) -> str:
     """Say in one line why Postgres does not do as asked, without the address, which may hold a password."""
-    if isinstance(error.orig, DeadlockDetected | LockNotAvailable):
+    if isinstance(error.orig, DeadlockDetected | LockNotAvailable | SerializationFailure):
         return "another program holds rows this one needs; nothing was stored, try again"
     first_line = str(error.orig).strip().splitlines()[0] if error.orig else "no answer"
     return f"Postgres cannot be reached ({first_line}); check WECOM_DATABASE_URL and that the server runs"
