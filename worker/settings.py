@@ -5,7 +5,7 @@ secrets (`/run/secrets/wecom_corpsecret`, as Docker mounts them). `docs/settings
 """
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
@@ -229,14 +229,35 @@ def load_settings(**overrides: object) -> Settings:
         ) from None
 
 
-def unknown_settings() -> dict[str, str | None]:
-    """Return the variables that look like settings and are none, with the setting that was probably meant.
+def settings_in(configuration: Mapping[str, Any]) -> dict[str, Any]:
+    """Pick the settings out of the configuration of a Django project or a Flask app, for `load_settings`.
 
-    They stand in the environment or in `.env` and have no effect. Where no setting is near, there is None.
+    They have the names of the variables there, `WECOM_DATABASE_URL`; None means that the environment decides.
+    """
+    named = ((name, configuration.get(f"{PREFIX}{name.upper()}")) for name in Settings.model_fields)
+    return {name: value for name, value in named if value is not None}
+
+
+def put_into_environment(configuration: Mapping[str, Any]) -> None:
+    """Let this process and those it starts have the settings of a Django project or a Flask app.
+
+    This is for a process that runs one command and has read no settings yet. A web application may serve several
+    configurations; it hands each to its producer instead.
+    """
+    for name, value in settings_in(configuration).items():
+        os.environ[f"{PREFIX}{name.upper()}"] = ",".join(value) if isinstance(value, list | tuple) else str(value)
+    settings.cache_clear()
+
+
+def unknown_settings(names: Iterable[str] | None = None) -> dict[str, str | None]:
+    """Return the names that look like settings and are none, with the setting that was probably meant.
+
+    Without `names` they are those that stand in the environment or in `.env`. They have no effect. Where no setting is
+    near, there is None.
     """
     known = {name.upper() for name in Settings.model_fields}
     unknown = {}
-    for name in sorted({*os.environ, *_names_in_file()}):
+    for name in sorted({*os.environ, *_names_in_file()} if names is None else names):
         setting = name.upper().removeprefix(PREFIX)
         if setting == name.upper() or setting in known or setting.startswith(OF_TESTS):
             continue
@@ -245,9 +266,9 @@ def unknown_settings() -> dict[str, str | None]:
     return unknown
 
 
-def unknown_settings_in_one_line() -> str | None:
-    """Say which variables are no settings; None if there are none of that kind."""
-    unknown = unknown_settings()
+def unknown_settings_in_one_line(names: Iterable[str] | None = None) -> str | None:
+    """Say which names, by default those of the variables, are no settings; None if there are none of that kind."""
+    unknown = unknown_settings(names)
     if not unknown:
         return None
     named = ", ".join(name + (f" (did you mean {nearest}?)" if nearest else "") for name, nearest in unknown.items())

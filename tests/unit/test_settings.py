@@ -3,6 +3,7 @@
 `python tests/unit/test_settings.py` writes that table anew.
 """
 
+import os
 from pathlib import Path
 
 import annotated_types
@@ -16,6 +17,9 @@ from worker.settings import (
     Settings,
     SettingsError,
     load_settings,
+    put_into_environment,
+    settings,
+    settings_in,
     unknown_settings,
     unknown_settings_in_one_line,
 )
@@ -206,6 +210,33 @@ def test_variables_that_are_no_settings_are_named_with_the_nearest_that_is(monke
     assert unknown_settings_in_one_line() == (
         "warning: no setting, so without effect: WECOM_DATABSE_URL (did you mean WECOM_DATABASE_URL?), "
         "WECOM_REDTIMEOUT (did you mean WECOM_READ_TIMEOUT?), WECOM_WEB_SERVICE_HOST"
+    )
+
+
+def test_the_settings_in_the_configuration_of_a_web_application_win_over_the_environment(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("WECOM_CHUNK", "10")
+    monkeypatch.setenv("WECOM_CONNECTIONS", "20")
+    configuration = {"WECOM_CHUNK": 30, "WECOM_CONNECTIONS": None, "WECOM_MEDIA_HOSTS": ["a.cn", "b.cn"], "DEBUG": True}
+    assert settings_in(configuration) == {"chunk": 30, "media_hosts": ["a.cn", "b.cn"]}
+    asked = load_settings(**settings_in(configuration))
+    assert (asked.chunk, asked.connections, asked.media_hosts) == (30, 20, ("a.cn", "b.cn"))
+
+
+def test_a_command_and_what_it_starts_have_the_settings_of_a_web_application(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("WECOM_CHUNK", "WECOM_MEDIA_HOSTS"):
+        monkeypatch.setenv(name, "7")  # what the test sets is undone
+    assert settings().chunk == 7
+    put_into_environment({"WECOM_CHUNK": 30, "WECOM_MEDIA_HOSTS": ("a.cn", "b.cn"), "SECRET_KEY": "hunter2"})
+    assert (os.environ["WECOM_CHUNK"], os.environ["WECOM_MEDIA_HOSTS"]) == ("30", "a.cn,b.cn")
+    assert (settings().chunk, settings().media_hosts) == (30, ("a.cn", "b.cn"))
+
+
+def test_names_in_a_configuration_that_are_no_settings_are_named() -> None:
+    assert unknown_settings_in_one_line(["WECOM_CHUNK", "SECRET_KEY"]) is None
+    assert unknown_settings_in_one_line(["WECOM_CHUNKS", "SECRET_KEY"]) == (
+        "warning: no setting, so without effect: WECOM_CHUNKS (did you mean WECOM_CHUNK?)"
     )
 
 
