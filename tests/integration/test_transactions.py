@@ -3,10 +3,12 @@
 import asyncio
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
+from killed_programs import prove
 from psycopg.rows import dict_row
 from psycopg.types.json import Jsonb
 from psycopg.types.string import TextLoader
@@ -17,7 +19,10 @@ from sqlalchemy.orm import Session, scoped_session, sessionmaker
 from worker import Campaign, LedgerError, Producer, State, Text
 from worker.embedded import Servers
 from worker.ledger import Ledger, Transaction
+from worker.processes import BEAT, WORKER, CeleryProcess
+from worker.simulator.control import SimulatorControl
 
+TESTS = Path(__file__).resolve().parents[1]
 HELLO = Text(content="你好, Hello")
 KINDS = ("Connection", "Session", "scoped_session", "psycopg", "psycopg, autocommit")
 
@@ -359,3 +364,15 @@ def test_a_user_without_rights_is_refused_in_a_sentence(producer: Producer, plai
         with pytest.raises(LedgerError, match="permission denied for schema wecom"):
             producer.send("hr", HELLO, users=["zhangsan"], connection=driver)
         driver.rollback()
+
+
+def test_of_a_thousand_transactions_of_a_program_killed_again_and_again_exactly_the_committed_ones_are_delivered(
+    environment: dict[str, str],
+    ledger: Ledger,
+    simulator: SimulatorControl,
+    start: Callable[..., CeleryProcess],
+    eventually: Callable[..., None],
+) -> None:
+    start(WORKER)
+    start(BEAT)
+    prove(TESTS / "killed_plain.py", environment, ledger, simulator, eventually)

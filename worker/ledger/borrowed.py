@@ -62,9 +62,6 @@ class _Borrowed:
     def cursor(self) -> _Cursor:
         return _Cursor(self._owned, row_factory=tuple_row)
 
-    def commit(self) -> None:
-        """Leave it to the owner."""
-
     def rollback(self) -> None:
         """Leave it to the owner."""
 
@@ -106,8 +103,7 @@ def after_commit(transaction: Transaction, sender: str, ring: Callable[[], objec
     if not isinstance(session, Session):
         return
     session.info.setdefault(_RINGS, {})[sender] = ring
-    if not event.contains(session, "after_commit", _ring):
-        event.listen(session, "after_commit", _ring)
+    event.listen(session, "after_commit", _ring)  # once a session, however often it is asked for
 
 
 def _ring(session: Session) -> None:
