@@ -6,10 +6,10 @@ INSTALLED := $(VENV)/.installed
 PYTEST := $(BIN)/pytest -n 2
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up test chaos check bench profile lock clean
+.PHONY: help demo up example-flask test chaos check bench profile lock clean
 
 help: ## list the targets
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
 $(INSTALLED): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo 'wecom-worker needs Python 3.11 or newer; name one with: make PYTHON=python3.12 ...' >&2; exit 1; }
@@ -24,6 +24,9 @@ demo: $(INSTALLED) ## the main job on real servers, in about a minute
 
 up: $(INSTALLED) ## servers, worker, beat and the local WeCom in one terminal
 	@$(BIN)/wecom up --simulator
+
+example-flask: $(INSTALLED) ## a Flask app that sends, with all it needs, in one terminal
+	@$(BIN)/python examples/flask_app/run.py
 
 test: $(INSTALLED) ## all tests, on real servers of their own
 	@$(PYTEST)

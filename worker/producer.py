@@ -64,8 +64,8 @@ class Producer:
         broker_url: str | None = None,
         settings: Settings | None = None,
     ) -> None:
-        self._settings = settings or load_settings(
-            database_url=database_url, redis_url=redis_url, broker_url=broker_url
+        self._own_servers = ProducerServers(
+            settings or load_settings(database_url=database_url, redis_url=redis_url, broker_url=broker_url)
         )
 
     def send(
@@ -317,39 +317,24 @@ class Producer:
 
     def close(self) -> None:
         """Close the connections; they are opened again if the producer is used again."""
-        connections = self.__dict__.pop("_connections", None)
-        if connections is not None:
-            connections.ledger.engine.dispose()
-            connections.redis.close()
-            connections.celery.close()
+        self._servers.close()
+
+    @property
+    def _servers(self) -> "ProducerServers":
+        """What this producer works with; that of an integration has one for each application."""
+        return self._own_servers
+
+    @property
+    def _settings(self) -> Settings:
+        return self._servers.settings
 
     @property
     def _ledger(self) -> Ledger:
-        return self._connections.ledger
+        return self._servers.connections.ledger
 
     @property
     def _bell(self) -> Bell:
-        return self._connections.bell
-
-    @cached_property
-    def _connections(self) -> "_Connections":
-        servers = open_servers(self._settings)
-        ledger = Ledger(open_engine(servers.database_url))
-        try:
-            require_migrated(ledger.engine, embedded_in=embedded_database(self._settings))
-        except LedgerError:
-            ledger.engine.dispose()
-            raise
-        redis, celery = open_redis(servers.redis_url), _celery(servers.broker_url)
-        bell = Bell(
-            redis,
-            # The dispatcher rings if this fails, so a producer does not wait for a broker that is away.
-            lambda sender, slot: celery.send_task(
-                "wecom.deliver", args=[sender, slot], queue="wecom.deliver", retry=False
-            ),
-            self._settings.deliveries,
-        )
-        return _Connections(ledger, redis, celery, bell)
+        return self._servers.connections.bell
 
     def _accept(self, checked: Sequence[CheckedRequest], connection: Connection, rules: AcceptanceRules) -> list[UUID]:
         ids: list[UUID] = []
@@ -388,6 +373,46 @@ class _Connections:
     redis: Redis
     celery: Celery
     bell: Bell
+
+
+class ProducerServers:
+    """The settings of a producer, and its connections, which are opened when they are first needed."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+
+    @cached_property
+    def connections(self) -> _Connections:
+        """What is open.
+
+        Raises:
+            LedgerError: Postgres cannot be reached or has no tables yet.
+        """
+        servers = open_servers(self.settings)
+        ledger = Ledger(open_engine(servers.database_url))
+        try:
+            require_migrated(ledger.engine, embedded_in=embedded_database(self.settings))
+        except LedgerError:
+            ledger.engine.dispose()
+            raise
+        redis, celery = open_redis(servers.redis_url), _celery(servers.broker_url)
+        bell = Bell(
+            redis,
+            # The dispatcher rings if this fails, so a producer does not wait for a broker that is away.
+            lambda sender, slot: celery.send_task(
+                "wecom.deliver", args=[sender, slot], queue="wecom.deliver", retry=False
+            ),
+            self.settings.deliveries,
+        )
+        return _Connections(ledger, redis, celery, bell)
+
+    def close(self) -> None:
+        """Close the connections; they are opened again when they are needed again."""
+        connections = self.__dict__.pop("connections", None)
+        if connections is not None:
+            connections.ledger.engine.dispose()
+            connections.redis.close()
+            connections.celery.close()
 
 
 def _celery(broker_url: str) -> Celery:
