@@ -13,6 +13,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from random import Random
 
@@ -24,10 +25,12 @@ from worker.ledger import Ledger, State
 from worker.simulator.control import SimulatorControl
 
 TRANSACTIONS = 1000
-LONGEST_LIFE = 0.6
-"""Seconds after its first transaction; what a process does in the time depends on the machine, and does not matter."""
-DEATHS_AT_THE_BELL = 0.03
+LONGEST_LIFE = 120
+"""Transactions after which a process is killed, at the latest."""
+DEATHS_AT_THE_BELL = 0.02
 """Share of the commits after which a process dies in the very moment between the commit and the bell."""
+BELL = "bell\n"
+"""What a process says that dies there."""
 
 Attempt = Callable[[int, bool], None]
 """Stores the order with this number and sends its message, in one transaction; then commits or rolls back."""
@@ -63,16 +66,16 @@ def run(open_program: Callable[[], Attempt]) -> None:
             os._exit(0)
         os.close(writing)
         with os.fdopen(reading) as progress:
-            lines = [progress.readline()]
-            time.sleep(random.uniform(0, LONGEST_LIFE))
+            lines = list(islice(progress, random.randint(1, LONGEST_LIFE)))
+            time.sleep(random.uniform(0, 0.01))  # anywhere in a transaction
             os.kill(process, signal.SIGKILL)
-            lines += progress.readlines()
+            lines += progress
         _, status = os.waitpid(process, 0)
         if os.WIFEXITED(status) and os.WEXITSTATUS(status):
             raise SystemExit("a process ended by an error of its own")
-        begun = 1 + max(int(line) for line in lines if line.strip().isdigit())
+        begun = 1 + max(int(line) for line in lines if line != BELL)
         if os.WIFSIGNALED(status):
-            if lines[-1] == "bell\n":
+            if lines[-1] == BELL:
                 deaths.at_the_bell += 1
             else:
                 deaths.at_any_moment += 1
@@ -85,7 +88,7 @@ def _live(attempt: Attempt, first: int, progress: int) -> None:
 
     def perhaps_die() -> None:
         if random.random() < DEATHS_AT_THE_BELL:
-            os.write(progress, b"bell\n")
+            os.write(progress, BELL.encode())
             os.kill(os.getpid(), signal.SIGKILL)
 
     def ring_or_die(bell: Bell, sender: str, times: int = 1) -> None:
@@ -127,5 +130,5 @@ def prove(
     assert simulator.served() == {recipient_of(number): [f"order {number}"] for number in committed}
 
     deaths = Deaths(**json.loads(ran.stdout))
-    assert deaths.at_any_moment > 3, "it was killed too rarely to prove anything"
-    assert deaths.at_the_bell > 3, "it was killed too rarely to prove anything"
+    assert deaths.at_any_moment > 0, "no process was killed amid its transactions"
+    assert deaths.at_the_bell > 0, "no process died between a commit and its bell"

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import ModuleType
 from uuid import UUID
 
 import pytest
@@ -17,6 +18,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 from worker import LedgerError, Producer, State, Text
 from worker.integrations.flask import WeCom
 from worker.ledger import Ledger
+from worker.messages.sender import Sender
 from worker.processes import BEAT, WORKER, CeleryProcess
 from worker.settings import SettingsError
 from worker.simulator.control import SimulatorControl
@@ -155,6 +157,26 @@ def test_the_commands_have_the_settings_of_the_app(environment: dict[str, str], 
     assert (refused.returncode, refused.stderr.count("\n")) == (1, 1)
     assert refused.stderr.startswith("Error: ")
     assert "senders" in flask_wecom("--help").stdout
+
+
+def test_the_app_of_the_documentation_takes_an_order(
+    environment: dict[str, str], ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ledger.senders.add(Sender("hr-notices", "wecom", 1000002, {"corpid": "ww-simulator", "corpsecret": "-"}))
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    page = (TESTS.parent / "docs" / "flask.md").read_text(encoding="utf-8")
+    documented = ModuleType("documented")
+    monkeypatch.setitem(sys.modules, "documented", documented)
+    exec(page.split("```python\n")[1].split("```")[0], vars(documented))
+    app = documented.create_app()
+    with app.app_context():
+        documented.db.create_all()
+    message_id = app.test_client().post("/orders", data={"userid": "zhangsan"}).text
+    with app.app_context():
+        assert documented.wecom.status(message_id).body["text"] == {"content": "Order 1 is on its way"}
+        documented.wecom.close()
+        documented.db.engine.dispose()
 
 
 def test_flask_is_needed_only_by_those_who_use_it() -> None:

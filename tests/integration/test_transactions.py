@@ -19,6 +19,7 @@ from sqlalchemy.orm import Session, scoped_session, sessionmaker
 from worker import Campaign, LedgerError, Producer, State, Text
 from worker.embedded import Servers
 from worker.ledger import Ledger, Transaction
+from worker.messages.sender import Sender
 from worker.processes import BEAT, WORKER, CeleryProcess
 from worker.simulator.control import SimulatorControl
 
@@ -357,13 +358,38 @@ def test_a_connection_to_another_database_is_refused_in_a_sentence(producer: Pro
         driver.rollback()
 
 
-def test_a_user_without_rights_is_refused_in_a_sentence(producer: Producer, plain_url: str) -> None:
+def test_a_user_needs_the_rights_in_the_documentation_and_no_more(
+    producer: Producer, plain_url: str, ledger: Ledger
+) -> None:
+    def send_and_recall(driver: psycopg.Connection) -> None:
+        message_id = producer.send("hr", HELLO, users=["zhangsan"], idempotency_key="1", connection=driver)
+        producer.campaign("payday", sender="hr", message=HELLO, recipients=["zhangsan"], connection=driver)
+        producer.recall(message_id, connection=driver)
+
     with psycopg.connect(plain_url) as driver:
         driver.execute("create role guest_of_the_ledger")
-        driver.execute("set role guest_of_the_ledger")
-        with pytest.raises(LedgerError, match="permission denied for schema wecom"):
-            producer.send("hr", HELLO, users=["zhangsan"], connection=driver)
+        with driver.transaction(force_rollback=True):
+            driver.execute("set local role guest_of_the_ledger")
+            with pytest.raises(LedgerError, match="permission denied for schema wecom"):
+                send_and_recall(driver)
+        driver.execute("grant usage on schema wecom to guest_of_the_ledger")
+        driver.execute("grant select, insert, update on all tables in schema wecom to guest_of_the_ledger")
+        driver.execute("set local role guest_of_the_ledger")
+        send_and_recall(driver)
         driver.rollback()
+    assert ledger.history.counts("hr") == {}
+
+
+def test_the_documentation_does_what_it_says(
+    producer: Producer, ledger: Ledger, engine: Engine, plain_url: str, orders: Orders
+) -> None:
+    ledger.senders.add(Sender("hr-notices", "wecom", 1000002, {"corpid": "ww-simulator", "corpsecret": "-"}))
+    page = (TESTS.parent / "docs" / "transactions.md").read_text(encoding="utf-8")
+    names = {"wecom": producer, "engine": engine, "url": plain_url, "Session": Session, "text": text, "Text": Text}
+    for block in page.split("```python\n")[1:]:
+        exec(block.split("```")[0], names | {"psycopg": psycopg})
+    assert orders() == {1, 2, 3}
+    assert ledger.history.counts("hr-notices") == {State.SCHEDULED: 3}
 
 
 def test_of_a_thousand_transactions_of_a_program_killed_again_and_again_exactly_the_committed_ones_are_delivered(
