@@ -138,7 +138,7 @@ class Outbox(list[CapturedMessage | CapturedCampaign]):
         with self._lock:
             now, kept = datetime.now(UTC), list[CapturedMessage]()
             for checked in requests:
-                holder = next((one for one in (*self.messages, *kept) if _has_key_of(one, checked)), None)
+                holder = self._key_holder(checked, kept)
                 if holder is None:
                     holder = _captured(checked, tuple(messages_of(checked, now, rules)))
                     kept.append(holder)
@@ -250,6 +250,14 @@ class Outbox(list[CapturedMessage | CapturedCampaign]):
         )
         return one.progress
 
+    def _key_holder(self, checked: CheckedRequest, kept: Sequence[CapturedMessage]) -> CapturedMessage | None:
+        """Return the message that a request's key stands for, also among those about to be captured."""
+        sender, key = checked.request.sender, checked.request.idempotency_key
+        if key is None:
+            return None
+        held = (one for one in (*self.messages, *kept) if (one.sender, one.idempotency_key) == (sender, key))
+        return next(held, None)
+
     def _message(self, message: UUID) -> CapturedMessage | None:
         return next((one for one in self.messages if one.id == message), None)
 
@@ -276,11 +284,6 @@ def captured() -> Iterator[Outbox]:
         yield outbox
     finally:
         Producer.capture = before
-
-
-def _has_key_of(one: CapturedMessage, checked: CheckedRequest) -> bool:
-    key = checked.request.idempotency_key
-    return key is not None and (one.sender, one.idempotency_key) == (checked.request.sender, key)
 
 
 def _captured(checked: CheckedRequest, calls: tuple[NewMessage, ...]) -> CapturedMessage:
