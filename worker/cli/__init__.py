@@ -35,6 +35,9 @@ COMMANDS: Mapping[str, Entry] = MappingProxyType(
         ),
         "history": Entry("worker.cli.history:history", "What a member was sent, and with what answer."),
         "unconfirmed": Entry("worker.cli.unconfirmed:unconfirmed", "Messages of unknown fate: list, resend, settle."),
+        "rejected": Entry(
+            "worker.cli.rejected:rejected", "Refused requests of Celery programs: list, show, retry, remove."
+        ),
         "update-card": Entry("worker.cli.cards:update_card", "Change a card that was sent."),
         "media": Entry("worker.cli.media:media", "Upload a file by hand."),
         "schema": Entry("worker.cli.schema:schema", "The JSON Schema of all messages, for other languages."),

@@ -60,7 +60,7 @@ class CampaignConflict(InvalidMessage):
 
 @dataclass(frozen=True, slots=True)
 class CampaignRequest:
-    """What a producer asks for; see `Producer.campaign`."""
+    """What a producer asks for; see `Producer.campaign`. With `late_is_now` a due time that has passed means now."""
 
     name: str
     sender: str
@@ -68,6 +68,7 @@ class CampaignRequest:
     at: datetime | None = None
     expires: datetime | None = None
     urgent: bool = False
+    late_is_now: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +125,7 @@ def accept_campaign(
         existing = begin_campaign(connection, new)
         if existing is not None:
             return _the_same(connection, existing, reading)
-        requested_at = due_time(request.at, now)
+        requested_at = due_time(request.at, now, late_is_now=request.late_is_now)
         new = replace(new, requested_at=requested_at, expires_at=end_time(request.expires, requested_at))
         with MessageCopy(connection, new, [file.reference for file in campaign.files]) as copy:
             writing = Writing(campaign, new, copy, rules, now)

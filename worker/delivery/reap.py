@@ -3,6 +3,7 @@
 import logging
 
 from worker.delivery.office import Office
+from worker.delivery.rejections import REJECTED_KEPT
 from worker.delivery.settlement import SLACK_SECONDS
 from worker.ledger import Reaped
 
@@ -10,7 +11,7 @@ log = logging.getLogger(__name__)
 
 
 def reap(office: Office) -> Reaped:
-    """Look for expired leases, expired messages, messages of unknown fate past their last resend, and old files."""
+    """Look for expired leases, expired messages, messages of unknown fate past their last resend, and old things."""
     reaped = office.ledger.reaper.reap(office.settings.lease_seconds + SLACK_SECONDS)
     if reaped.reopened or reaped.unconfirmed:
         log.warning(
@@ -20,5 +21,6 @@ def reap(office: Office) -> Reaped:
         )
     office.ledger.campaigns.finish_changes()
     office.ledger.reaper.forget_keys()
+    office.ledger.rejected.forget(REJECTED_KEPT)
     office.ledger.media.drop_what_nobody_needs()
     return reaped

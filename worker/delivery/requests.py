@@ -63,8 +63,8 @@ class SendRequest:
         )
 
 
-def read_time(field: str, value: str | None) -> datetime | None:
-    """Read an ISO 8601 time with a time zone.
+def read_time(field: str, value: str | datetime | None) -> datetime | None:
+    """Read an ISO 8601 time with a time zone; Celery's JSON carries times as such.
 
     Raises:
         InvalidMessage: it is no time, or has no zone.
@@ -72,7 +72,7 @@ def read_time(field: str, value: str | None) -> datetime | None:
     if value is None:
         return None
     try:
-        return with_zone(field, datetime.fromisoformat(value))
+        return with_zone(field, value if isinstance(value, datetime) else datetime.fromisoformat(value))
     except (ValueError, TypeError) as error:
         if isinstance(error, InvalidMessage):
             raise

@@ -38,6 +38,7 @@ from worker.ledger.intake import KeyHolder, NewMessage, find_key, hold_key, inse
 from worker.ledger.media import Media, StoredFile, keep_files
 from worker.ledger.reaper import Reaped, Reaper
 from worker.ledger.recalls import ClaimedRecall, Recalls, RecallSettlement, RecallStatus
+from worker.ledger.rejected import Rejected, RejectedRequest
 from worker.ledger.schema import FINAL, Priority, State
 from worker.ledger.senders import SenderExists, Senders, UnknownSender
 from worker.ledger.unconfirmed import Unconfirmed, UnconfirmedMessage
@@ -58,6 +59,7 @@ class Ledger:
         self.due = Due(engine)
         self.usage = Usage(engine)
         self.unconfirmed = Unconfirmed(engine)
+        self.rejected = Rejected(engine)
         self.history = History(engine)
         self.campaigns = Campaigns(engine)
 
@@ -95,6 +97,8 @@ __all__ = [
     "RecallSettlement",
     "RecallStatus",
     "Recalls",
+    "Rejected",
+    "RejectedRequest",
     "SenderExists",
     "Senders",
     "SentCard",

@@ -327,6 +327,24 @@ class CardUpdateRow(Base):
     invalid_users: Mapped[list[str]] = mapped_column(server_default=text("'{}'"))
 
 
+class RejectedRequestRow(Base):
+    """A task from a program that knows only Celery, which could not be carried out; a person decides about it."""
+
+    __tablename__ = "rejected_requests"
+    __table_args__ = (
+        Index("rejected_requests_task_id_key", "task_id", unique=True),
+        Index("rejected_requests_rejected_at", "rejected_at"),
+    )
+
+    id: Mapped[int] = mapped_column(BigInteger, Identity(), primary_key=True)
+    task: Mapped[str]
+    task_id: Mapped[str] = mapped_column(comment="unique: a broker may hand over the same task twice")
+    arguments: Mapped[str] = mapped_column(comment="JSON, as text: jsonb could not hold every string that JSON can")
+    reason: Mapped[str]
+    rejected_at: Mapped[datetime] = mapped_column(comment="the last time")
+    rejections: Mapped[int] = mapped_column(server_default="1", comment="how often; fences two that retry at once")
+
+
 class ScheduleRow(Base):
     """A campaign or message sent again and again."""
 

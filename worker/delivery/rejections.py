@@ -1,0 +1,118 @@
+"""Carries out what came as a Celery task; nothing of it is lost: what is refused is kept, with the reason."""
+
+import logging
+import time
+from collections.abc import Callable
+from datetime import timedelta
+
+from worker.delivery.office import Office
+from worker.delivery.task_requests import Desk, Due, TaskRequest, read
+from worker.ledger import PASSING_FAULTS, LedgerError, RejectedRequest
+from worker.messages import InvalidMessage
+
+log = logging.getLogger(__name__)
+
+REJECTED_KEPT = timedelta(days=30)
+"""How long a person has to decide about what was refused; it holds message texts, so it is not kept for ever."""
+PATIENCE_SECONDS = 60.0
+"""How long a task waits in its worker for Postgres to come back; less than a broker waits for its answer."""
+LOOK_AGAIN_SECONDS = 1.0
+LONGEST_REASON = 1000
+
+
+def carry_out(office: Office, request: TaskRequest) -> bool:
+    """Write what a program asks for and ring, or keep the request as rejected.
+
+    Returns:
+        False if Postgres did not come back in time: nothing was done, and the task is to be handed over again.
+    """
+
+    def carry_out_or_keep() -> Due:
+        try:
+            step = read(request, Desk(office.ledger, office.acceptance))
+            with office.ledger.engine.begin() as connection:
+                return step(connection)
+        except PASSING_FAULTS:
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever is wrong with it, a request is not lost
+            _keep(office, request, reason_of(error))
+            return {}
+
+    return _patiently(office, request, carry_out_or_keep)
+
+
+def reject(office: Office, request: TaskRequest, reason: str) -> bool:
+    """Keep what no task can be made of; return as `carry_out`."""
+
+    def keep() -> Due:
+        _keep(office, request, reason)
+        return {}
+
+    return _patiently(office, request, keep)
+
+
+def retry(desk: Desk, rejected: RejectedRequest) -> str | None:
+    """Try a rejected request again; the dispatcher finds what it wrote.
+
+    Of several that try the same request at once, one succeeds.
+
+    Returns:
+        None if it was carried out, otherwise the reason why it was not, which is kept with it.
+    """
+    try:
+        step = read(_request_of(rejected), desk)
+        with desk.ledger.engine.begin() as connection:
+            if not desk.ledger.rejected.take(connection, rejected):
+                return "somebody else has decided about it meanwhile"
+            step(connection)
+    except PASSING_FAULTS:
+        raise
+    except Exception as error:  # noqa: BLE001 - as above
+        reason = reason_of(error)
+        desk.ledger.rejected.reject_again(rejected, reason)
+        return reason
+    return None
+
+
+def reason_of(error: Exception) -> str:
+    """Say in one line why a request cannot be carried out."""
+    if isinstance(error, InvalidMessage | LedgerError):
+        return " ".join(str(error).split())[:LONGEST_REASON]
+    log.error("a request met an error nobody foresaw", exc_info=error)
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"[:LONGEST_REASON]
+
+
+def _request_of(rejected: RejectedRequest) -> TaskRequest:
+    arguments = rejected.read_arguments()
+    if arguments is None:
+        raise InvalidMessage("arguments: they were too long to be kept whole; send the request again")
+    return TaskRequest(rejected.task, rejected.task_id, arguments["args"], arguments["kwargs"], arguments["at"])
+
+
+def _keep(office: Office, request: TaskRequest, reason: str) -> None:
+    arguments = {"args": list(request.args), "kwargs": dict(request.kwargs), "at": request.at}
+    office.ledger.rejected.keep(request.task, request.task_id, arguments, reason)
+    log.error("%s %s is refused and kept (`wecom rejected list`): %s", request.task, request.task_id, reason)
+
+
+def _patiently(office: Office, request: TaskRequest, step: Callable[[], Due]) -> bool:
+    """Do a step and ring for what it wrote; while Postgres is away, wait.
+
+    Without Postgres a worker has nothing else to do, and a task that waits here is still the broker's: it is not lost
+    if this process dies, and no worker fetches more of them than it has threads.
+    """
+    began = time.monotonic()
+    told = False
+    while True:
+        try:
+            due = step()
+            break
+        except PASSING_FAULTS as error:
+            if not told:
+                log.warning("%s %s waits for Postgres (%s)", request.task, request.task_id, type(error).__name__)
+                told = True
+            if office.stopping.wait(LOOK_AGAIN_SECONDS) or time.monotonic() - began >= PATIENCE_SECONDS:
+                return False
+    for sender, messages in due.items():
+        office.bell.ring(sender, -(-messages // office.settings.chunk))
+    return True
