@@ -201,6 +201,22 @@ def set_clock(database_url: str, template: Engine, simulator: SimulatorControl) 
 
 
 @pytest.fixture
+def postgres_accepts(database_url: str, template: Engine) -> Iterator[Callable[..., None]]:
+    """Take this test's database away, or give it back."""
+    name = make_url(database_url).database
+
+    def accept(*, connections: bool) -> None:
+        with template.connect() as connection:
+            connection.execute(text(f"alter database {name} allow_connections {str(connections).lower()}"))
+            connection.execute(
+                text("select pg_terminate_backend(pid) from pg_stat_activity where datname = :name"), {"name": name}
+            )
+
+    yield accept
+    accept(connections=True)  # or it could not be dropped
+
+
+@pytest.fixture
 def eventually() -> Callable[..., None]:
     """Wait until something holds, for what other processes bring about."""
 

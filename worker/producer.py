@@ -13,6 +13,7 @@ from redis import Redis
 from sqlalchemy import Connection
 from sqlalchemy.exc import OperationalError
 
+from worker.broker import is_rabbitmq
 from worker.delivery.accept import AcceptanceRules, CheckedRequest, accept, check
 from worker.delivery.bell import Bell
 from worker.delivery.campaigns import CampaignRequest, Recipient, Rehearsal, accept_campaign, check_campaign, rehearse
@@ -418,11 +419,11 @@ class ProducerServers:
 def _celery(broker_url: str) -> Celery:
     """Make a Celery app that can only publish; the caller's own app and settings are not touched."""
     app = Celery("wecom-producer", broker=broker_url, set_as_current=False)
-    app.conf.update(
-        task_ignore_result=True,
-        task_serializer="json",
-        broker_transport_options={"socket_timeout": REDIS_SECONDS, "socket_connect_timeout": REDIS_SECONDS},
-    )
+    app.conf.update(task_ignore_result=True, task_serializer="json")
+    if is_rabbitmq(broker_url):
+        app.conf.update(task_create_missing_queue_type="quorum", broker_connection_timeout=REDIS_SECONDS)
+    else:
+        app.conf.broker_transport_options = {"socket_timeout": REDIS_SECONDS, "socket_connect_timeout": REDIS_SECONDS}
     return app
 
 

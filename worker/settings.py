@@ -23,6 +23,8 @@ OFFICIAL_HOST = "https://qyapi.weixin.qq.com"
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 SECRETS_DIRECTORY = Path("/run/secrets")
 PREFIX = "WECOM_"
+BROKERS = ("redis://", "rediss://", "redis+socket://", "amqp://", "amqps://", "pyamqp://")
+"""How the addresses of brokers begin: of those of Celery, Redis and RabbitMQ keep what they are given well enough."""
 OF_TESTS = "TEST_"
 """How what only our tests read goes on behind the prefix."""
 PLAIN_WORDS: Mapping[str, str] = MappingProxyType(
@@ -83,7 +85,11 @@ class Settings(BaseSettings):
         description="Redis, as a redis-py URL (`redis://`, `rediss://`, `unix://`); "
         "unset: the embedded Redis in `WECOM_HOME`",
     )
-    broker_url: SecretStr | None = Field(None, description="Celery's broker, as a Celery URL; unset: the same Redis")
+    broker_url: SecretStr | None = Field(
+        None,
+        description="Celery's broker, as a Celery URL of Redis (`redis://`, `rediss://`, `redis+socket://`) "
+        "or RabbitMQ (`amqp://`, `amqps://`); unset: the same Redis",
+    )
     home: Path = Field(Path(".wecom"), description="directory of the embedded servers, their data and their key")
 
     # Credentials
@@ -181,7 +187,14 @@ class Settings(BaseSettings):
             raise ValueError("cannot be read; write it as redis://:password@host:6379/0") from None
         return value
 
-    @field_validator("database_url", "broker_url")
+    @field_validator("broker_url")
+    @classmethod
+    def _a_broker_is_one_that_is_tested(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is None or value.get_secret_value().startswith(BROKERS):
+            return value
+        raise ValueError(f"must begin with one of {', '.join(BROKERS)}")
+
+    @field_validator("database_url")
     @classmethod
     def _a_server_is_named_by_a_url(cls, value: SecretStr | None) -> SecretStr | None:
         if value is None or "://" in value.get_secret_value():

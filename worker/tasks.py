@@ -4,30 +4,29 @@ import gc
 import logging
 from functools import cache
 from typing import Any
-from uuid import UUID
 
 from celery import Task
+from celery.exceptions import Reject
 from celery.signals import beat_init, setup_logging, task_postrun, task_prerun, worker_init, worker_shutting_down
 
+from worker.broker import given_again_after
 from worker.celery import app
-from worker.delivery.accept import accept, check
+from worker.consumer import DUE_HEADER
 from worker.delivery.dispatch import dispatch
 from worker.delivery.office import Office, open_office
 from worker.delivery.reap import reap
-from worker.delivery.requests import SendRequest
+from worker.delivery.rejections import carry_out, reject
 from worker.delivery.serve import serve
+from worker.delivery.task_requests import TaskRequest
 from worker.embedded import EmbeddedError
 from worker.encryption import SecretKeyError
-from worker.ledger import PASSING_FAULTS, LedgerError
+from worker.ledger import LedgerError
 from worker.liveness import LifeSign, LivenessError, WorkUnderWay
 from worker.logs import log_to_standard_error
-from worker.messages import InvalidMessage
 from worker.settings import settings, unknown_settings_in_one_line
 
 log = logging.getLogger(__name__)
 
-RETRY_SECONDS = 10
-"""How long a request waits for Postgres to come back before it is tried again; long ETAs run twice on Redis."""
 GARBAGE_THRESHOLD = 10_000
 """New objects between two looks for garbage; a chunk of messages makes about as many, and nearly none are cycles."""
 
@@ -41,36 +40,28 @@ def office() -> Office:
     return open_office(settings(), lambda sender, slot: app.send_task("wecom.deliver", args=[sender, slot]))
 
 
-@app.task(name="wecom.send", bind=True)
-def send(task: Task[Any, Any], /, **arguments: Any) -> None:  # noqa: ANN401 - judged by SendRequest
-    """Accept a message from a program that knows only Celery; its arguments are those of `SendRequest.from_json`."""
-    # A broker may hand over the same task twice; its id then stands for the same message.
-    arguments["idempotency_key"] = arguments.get("idempotency_key") or f"celery:{task.request.id}"
-    try:
-        request = SendRequest.from_json(**arguments, late_is_now=True)
-        checked = check(request, office().acceptance)
-        with office().ledger.engine.begin() as connection:
-            accept(office().ledger, connection, [checked], office().acceptance)
-    except (InvalidMessage, LedgerError, TypeError) as error:
-        log.error("wecom.send %s is refused: %s", task.request.id, error)  # noqa: TRY400 - the sender's fault, not ours
-        return
-    except PASSING_FAULTS as error:
-        raise task.retry(countdown=RETRY_SECONDS, max_retries=None, exc=error) from None
-    office().bell.ring(request.sender)
+@app.task(name="wecom.send", bind=True, max_retries=None)
+def send(task: Task[Any, Any], /, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - judged by delivery
+    """Accept a message from a program that knows only Celery; docs/celery.md lists the arguments."""
+    _finish(task, carry_out(office(), _request(task, args, kwargs)))
 
 
-@app.task(name="wecom.recall", bind=True)
-def recall(task: Task[Any, Any], message_id: str) -> None:
-    """Take a message back, for a program that knows only Celery."""
-    try:
-        statuses = office().ledger.recalls.request(UUID(message_id))
-    except ValueError:
-        log.error("wecom.recall %s is refused: %r is no message id", task.request.id, message_id)  # noqa: TRY400
-        return
-    except PASSING_FAULTS as error:
-        raise task.retry(countdown=RETRY_SECONDS, max_retries=None, exc=error) from None
-    for sender in {status.sender for status in statuses}:
-        office().bell.ring(sender)
+@app.task(name="wecom.campaign", bind=True, max_retries=None)
+def campaign(task: Task[Any, Any], /, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401
+    """Accept a campaign, as `wecom.send` does a message."""
+    _finish(task, carry_out(office(), _request(task, args, kwargs)))
+
+
+@app.task(name="wecom.recall", bind=True, max_retries=None)
+def recall(task: Task[Any, Any], /, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401
+    """Take a message or a campaign back."""
+    _finish(task, carry_out(office(), _request(task, args, kwargs)))
+
+
+@app.task(name="wecom.reject", bind=True, max_retries=None)
+def reject_task(task: Task[Any, Any], reason: str, request: dict[str, Any]) -> None:
+    """Keep what no task could be made of; only `worker.consumer` sends this."""
+    _finish(task, reject(office(), TaskRequest(**request), reason))
 
 
 @app.task(name="wecom.deliver")
@@ -89,6 +80,25 @@ def dispatch_task() -> None:
 def reap_task() -> None:
     """Reopen what dead workers held."""
     reap(office())
+
+
+def _request(task: Task[Any, Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> TaskRequest:
+    return TaskRequest(str(task.name), str(task.request.id), args, kwargs, task.request.get(DUE_HEADER))
+
+
+def _finish(task: Task[Any, Any], done: bool) -> None:  # noqa: FBT001 - what `carry_out` returns
+    """Hand a task that could not be carried out over again; it leaves the broker only once it is there anew.
+
+    A new message, as brokers count how often they have handed one over: RabbitMQ 4 drops it after 20 times.
+    """
+    if done:
+        return
+    if office().stopping.is_set():
+        raise Reject("the worker stops", requeue=True)
+    try:
+        raise task.retry(queue=app.conf.task_default_queue, eta=task.request.get(DUE_HEADER), countdown=0)
+    except Reject:
+        raise Reject("the broker did not take it anew", requeue=True) from None
 
 
 @setup_logging.connect
@@ -123,7 +133,7 @@ def _show_life(**_: Any) -> None:  # noqa: ANN401
         return
     # By then the broker has given the bell to another worker and every lease has run out: whatever this process
     # still holds is no longer its own, and ending it costs nothing.
-    stuck_seconds = app.conf.broker_transport_options["visibility_timeout"] + settings().lease_seconds
+    stuck_seconds = given_again_after(settings()) + settings().lease_seconds
     try:
         LifeSign(file, under_way, stuck_seconds).start()
     except LivenessError as error:

@@ -9,7 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from celery.worker.consumer import Consumer as CeleryConsumer
 
+from worker.consumer import Consumer
+from worker.delivery.rejections import PATIENCE_SECONDS
 from worker.delivery.serve import TURN_SECONDS
 from worker.settings import Settings, settings
 
@@ -53,6 +56,8 @@ def test_every_task_has_a_name_that_outlives_its_module(routes: dict[str, str]) 
 def test_every_task_goes_to_its_queue(routes: dict[str, str], configuration: dict[str, Any]) -> None:
     assert routes == {
         "wecom.send": "wecom",
+        "wecom.campaign": "wecom",
+        "wecom.reject": "wecom",
         "wecom.recall": "wecom",
         "wecom.deliver": "wecom.deliver",
         "wecom.dispatch": "wecom.housekeeping",
@@ -71,6 +76,28 @@ def test_every_route_and_every_entry_of_beat_names_a_task(
 def test_a_mistyped_queue_is_an_error(configuration: dict[str, Any]) -> None:
     assert configuration["task_create_missing_queues"] is False
     assert configuration["task_default_queue"] in configuration["task_queues"]
+
+
+def test_rabbitmq_is_told_what_is_its_own_and_nothing_of_redis(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WECOM_BROKER_URL", "amqp://guest:guest@nowhere:5672//")
+    for name, value in NAMED_SERVERS.items():
+        monkeypatch.setenv(name, value)
+    settings.cache_clear()
+    rabbitmq = runpy.run_path(str(CONFIGURATION))
+    assert rabbitmq["broker_transport_options"] == {"confirm_publish": True}
+    for queue in rabbitmq["task_queues"].values():
+        assert queue == {"queue_arguments": {"x-queue-type": "quorum"}}
+
+
+def test_a_worker_is_patient_for_less_time_than_redis_gives_it(configuration: dict[str, Any]) -> None:
+    assert configuration["broker_transport_options"]["visibility_timeout"] > 2 * PATIENCE_SECONDS
+
+
+def test_the_consumer_is_celerys_but_for_one_step() -> None:
+    assert Consumer.Blueprint.default_steps == [
+        step for step in CeleryConsumer.Blueprint.default_steps if not step.endswith(":DelayedDelivery")
+    ]
+    assert len(Consumer.Blueprint.default_steps) == len(CeleryConsumer.Blueprint.default_steps) - 1
 
 
 def test_beat_keeps_the_intervals_of_the_settings_and_does_not_pile_up(

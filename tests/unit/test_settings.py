@@ -320,6 +320,24 @@ def test_quiet_windows_leave_room_in_the_half_hour() -> None:
         load_settings(quiet_after=601)
 
 
+@pytest.mark.parametrize(
+    "url", ["redis://:p@host/0", "rediss://host", "redis+socket:///run/redis.sock", "amqp://u:p@host//", "amqps://host"]
+)
+def test_a_broker_is_redis_or_rabbitmq(url: str) -> None:
+    broker_url = load_settings(broker_url=url).broker_url
+    assert broker_url is not None
+    assert broker_url.get_secret_value() == url
+
+
+@pytest.mark.parametrize(
+    "url", ["rabbit://u:hunter2@host", "unix:///run/redis.sock", "sqs://hunter2", "memory://", "x"]
+)
+def test_another_broker_is_one_clear_line(url: str) -> None:
+    with pytest.raises(SettingsError, match=r"^WECOM_BROKER_URL: must begin with one of redis://, ") as refusal:
+        load_settings(broker_url=url)
+    assert "hunter2" not in str(refusal.value)
+
+
 def test_settings_do_not_change_while_they_are_used() -> None:
     with pytest.raises(ValueError, match="frozen"):
         load_settings().chunk = 1  # type: ignore[misc]

@@ -5,6 +5,7 @@ from contextlib import closing
 
 import click
 
+from worker.broker import is_rabbitmq
 from worker.cli import sender_checks, server_checks
 from worker.cli.findings import Finding, Verdict, fine, note, problem, problem_of
 from worker.cli.machine_checks import (
@@ -85,7 +86,7 @@ def _servers_and_senders(chosen: Settings, servers: Servers, *, keys_usable: boo
         return
     with closing(redis):
         yield from server_checks.postgres(engine, embedded_in=embedded_database(chosen))
-        yield from server_checks.redis(redis)
+        yield from server_checks.redis(redis, is_broker=not is_rabbitmq(servers.broker_url))
         yield from server_checks.broker()
         calling = beside_local_wecom(chosen)
         if calling is not chosen:

@@ -5,7 +5,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from kombu import Connection
 from kombu.exceptions import ChannelError
+from kombu.exceptions import ConnectionError as BrokerConnectionError
 from kombu.exceptions import OperationalError as BrokerError
 from redis import Redis, RedisError
 from sqlalchemy import Engine
@@ -41,10 +43,17 @@ def postgres(engine: Engine, *, embedded_in: Path | None) -> Iterator[Finding]:
         yield problem_of("Tables", error)
         return
     yield fine("Tables", "those of this release")
-    yield _clocks(Ledger(engine))
+    ledger = Ledger(engine)
+    yield _clocks(ledger)
+    if rejected := ledger.rejected.count():
+        yield note(
+            "Requests",
+            f"{rejected} of programs that know only Celery were rejected and wait for a decision",
+            "`wecom rejected list` says why",
+        )
 
 
-def redis(connection: Redis) -> Iterator[Finding]:
+def redis(connection: Redis, *, is_broker: bool) -> Iterator[Finding]:
     """See whether Redis answers, is new enough, and keeps what it is given."""
     try:
         facts = connection.info()
@@ -61,7 +70,7 @@ def redis(connection: Redis) -> Iterator[Finding]:
         yield problem(
             "Redis", f"maxmemory-policy is {policy}, so that a full Redis loses tasks", "set it to noeviction"
         )
-    if not facts.get("aof_enabled"):
+    if is_broker and not facts.get("aof_enabled"):
         yield note(
             "Redis",
             "keeps no append-only file: what programs sent through Celery alone is lost if it dies",
@@ -74,12 +83,11 @@ def broker() -> Iterator[Finding]:
     try:
         with app.connection_for_read() as connection:
             connection.ensure_connection(max_retries=1, interval_start=0, timeout=PATIENCE_SECONDS)
-            channel = connection.default_channel
-            waiting = {name: _waiting(channel, name) for name in app.amqp.queues}
+            waiting = {name: _waiting(connection, name) for name in app.amqp.queues}
             lengths = ", ".join(f"{number} in {name}" for name, number in waiting.items())
             yield fine("Broker", f"answers; tasks waiting: {lengths}")
             workers = app.control.ping(timeout=PING_SECONDS, connection=connection)
-    except (BrokerError, RedisError, OSError) as error:
+    except (BrokerError, BrokerConnectionError, ChannelError, RedisError, OSError) as error:
         yield problem("Broker", f"does not answer ({error})", "check WECOM_BROKER_URL and that the server runs")
         return
     names = sorted(name for answer in workers or () for name in answer)
@@ -100,9 +108,13 @@ def _clocks(ledger: Ledger) -> Finding:
     return fine("Clocks", "this machine's and Postgres's agree")
 
 
-def _waiting(channel: Any, queue: str) -> int:  # noqa: ANN401 - each transport of kombu has its own
+def _waiting(connection: Connection, queue: str) -> int:
     """Count the tasks in a queue; one that no worker has opened yet is empty."""
+    # One of its own, as RabbitMQ closes a channel that asked for a queue that is not there.
+    channel: Any = connection.channel()  # the stubs know the methods of no transport
     try:
         return int(channel.queue_declare(queue, passive=True).message_count)
     except ChannelError:
         return 0
+    finally:
+        channel.close()

@@ -1,0 +1,258 @@
+"""Requests of programs that know only Celery: refused ones are kept until a person decides, and nothing is lost."""
+
+import json
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+from celery import Celery
+from click.testing import CliRunner, Result
+from kombu import Connection
+from sqlalchemy import text
+
+from worker import State
+from worker.cli import wecom
+from worker.delivery.office import Office
+from worker.delivery.reap import reap
+from worker.delivery.rejections import REJECTED_KEPT, carry_out, retry
+from worker.delivery.task_requests import MOST_RECIPIENTS, Desk, TaskRequest
+from worker.ledger import Ledger
+from worker.messages.sender import Sender
+from worker.processes import WORKER, CeleryProcess
+from worker.servers import broker_form
+from worker.settings import settings
+
+HELLO = {"msgtype": "text", "text": {"content": "from afar"}}
+PAYROLL = {"sender": "payroll", "message": HELLO, "users": ["a"]}
+IMPATIENT = """
+from worker.delivery import rejections
+
+rejections.PATIENCE_SECONDS = rejections.LOOK_AGAIN_SECONDS = 0.2
+"""
+
+
+@pytest.fixture
+def run(environment: dict[str, str], ledger: Ledger) -> Callable[..., Result]:
+    """Run `wecom` in this process."""
+    assert ledger.senders.names() == ["hr"]
+
+    def run(*arguments: str) -> Result:
+        settings.cache_clear()
+        return CliRunner().invoke(wecom, list(arguments), env=environment)
+
+    return run
+
+
+@pytest.fixture
+def app(redis_url: str) -> Iterator[Celery]:
+    """A Celery app that knows nothing of this package."""
+    with Celery("elsewhere", broker=broker_form(redis_url), set_as_current=False) as app:
+        yield app
+
+
+def add_payroll(ledger: Ledger) -> None:
+    ledger.senders.add(Sender("payroll", "wecom", 1000003, {"corpid": "c", "corpsecret": "s"}))
+
+
+def reasons(ledger: Ledger) -> list[str]:
+    return [one.reason for one in ledger.rejected.list()]
+
+
+@pytest.mark.parametrize(
+    ("task", "args", "kwargs", "reason"),
+    [
+        ("wecom.send", [], {}, "arguments: missing a required argument: 'sender'; wecom.send takes sender, message"),
+        ("wecom.send", [], {**PAYROLL, "user": ["a"]}, "arguments: got an unexpected keyword argument 'user'"),
+        ("wecom.send", ["hr", HELLO, ["a"], [], [], "x"], {}, "arguments: too many positional arguments"),
+        ("wecom.send", ["hr"], PAYROLL, "arguments: multiple values for argument 'sender'"),
+        ("wecom.send", [], PAYROLL, "no sender named 'payroll'"),
+        ("wecom.send", [], {**PAYROLL, "sender": 5}, "sender: text is needed, not int"),
+        ("wecom.send", [], {**PAYROLL, "sender": "a\0"}, "no sender named 'a\\x00'"),
+        ("wecom.send", [], {"sender": "hr", "message": HELLO}, "nobody is named"),
+        ("wecom.send", [], {"sender": "hr", "message": HELLO, "users": "a"}, "users: a list is needed"),
+        ("wecom.send", [], {**PAYROLL, "everyone": "no"}, "everyone: true or false is needed, not str"),
+        ("wecom.send", [], {**PAYROLL, "at": 5}, "at: 5 is no ISO 8601 time"),
+        ("wecom.send", [], {**PAYROLL, "sender": "hr", "idempotency_key": ["k"]}, "idempotency_key: 1 to 255"),
+        ("wecom.campaign", [], {"name": "c", **PAYROLL}, "missing a required argument: 'recipients'"),
+        ("wecom.campaign", ["c", "hr", HELLO, "a,b"], {}, "recipients: a list of userids"),
+        ("wecom.campaign", ["c", "hr", HELLO, []], {}, "recipients: nobody is named"),
+        ("wecom.campaign", ["c", "hr", HELLO, [{"name": "x"}]], {}, "recipient 1: userid: is missing"),
+        ("wecom.campaign", ["c", "hr", HELLO, ["a"] * (MOST_RECIPIENTS + 1)], {}, "one task carries at most 10000"),
+        ("wecom.campaign", ["c", "hr", "hello", ["a"]], {}, "message: an object is needed"),
+        ("wecom.recall", [], {}, "name a message by message_id or by sender and idempotency_key"),
+        ("wecom.recall", ["x"], {}, "message_id: 'x' is no message id"),
+        ("wecom.recall", ["019a9f3e-6c1b-7c3a-9d52-0b5f3c1e2a77"], {}, "message_id: no message has the id"),
+        ("wecom.recall", [], {"sender": "hr", "idempotency_key": "k"}, "no message of 'hr' has the key 'k'"),
+        ("wecom.recall", [], {"campaign": "c"}, "no campaign is named 'c'"),
+        ("wecom.sendd", [], PAYROLL, "this release has none named 'wecom.sendd'; did you mean wecom.send?"),
+    ],
+)
+def test_what_cannot_be_carried_out_is_kept_with_the_reason(
+    office: Office, task: str, args: list[Any], kwargs: dict[str, Any], reason: str
+) -> None:
+    assert carry_out(office, TaskRequest(task, "id-1", args, kwargs))
+    [kept] = office.ledger.rejected.list()
+    assert reason in kept.reason
+    assert (kept.task, kept.task_id) == (task, "id-1")
+    assert kept.read_arguments() == {"args": args, "kwargs": kwargs, "at": None}
+    assert office.ledger.history.counts("hr") == {}
+
+
+def test_what_postgres_could_not_hold_is_kept_readable_and_unchanged(office: Office) -> None:
+    text_of_all_kinds = "nul \0, half \ud83d, 你好 😀, \\u0000, \\"
+    kwargs = {"sender": "hr", "message": {"msgtype": "text", "text": {"content": text_of_all_kinds}}, "users": ["a"]}
+    carry_out(office, TaskRequest("wecom.send", "id\0\ud800", [], kwargs))
+    [kept] = office.ledger.rejected.list()
+    assert kept.read_arguments() == {"args": [], "kwargs": kwargs, "at": None}
+    assert "nul \\u0000, half \\ud83d, 你好 😀" in kept.arguments
+    assert kept.task_id == "id\\u0000\\ud800"
+
+
+def test_a_task_that_a_broker_hands_over_twice_is_kept_once(office: Office) -> None:
+    for _ in range(2):
+        carry_out(office, TaskRequest("wecom.send", "id-1", [], PAYROLL))
+    [kept] = office.ledger.rejected.list()
+    assert kept.rejections == 2
+
+
+def test_arguments_too_long_to_keep_are_cut_and_said_to_be(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("worker.ledger.rejected.MOST_CHARACTERS", 50)
+    desk = Desk(office.ledger, office.acceptance)
+    carry_out(office, TaskRequest("wecom.send", "id-1", [], PAYROLL))
+    [kept] = office.ledger.rejected.list()
+    assert len(kept.arguments) == 50
+    assert "too long to be kept whole" in (retry(desk, kept) or "")
+    assert len(office.ledger.rejected.list()) == 1
+
+
+def test_after_a_month_a_rejected_request_is_forgotten(office: Office) -> None:
+    for task_id, age in (("old", REJECTED_KEPT + timedelta(hours=1)), ("young", REJECTED_KEPT - timedelta(hours=1))):
+        carry_out(office, TaskRequest("wecom.send", task_id, [], PAYROLL))
+        with office.ledger.engine.begin() as connection:
+            connection.execute(
+                text("update wecom.rejected_requests set rejected_at = now() - :age where task_id = :id"),
+                {"age": age, "id": task_id},
+            )
+    reap(office)
+    assert [one.task_id for one in office.ledger.rejected.list()] == ["young"]
+
+
+def test_a_request_is_carried_out_once_its_fault_is_mended(run: Callable[..., Result], office: Office) -> None:
+    carry_out(office, TaskRequest("wecom.send", "id-1", [], PAYROLL, at="2031-01-01T09:00:00+08:00"))
+    [kept] = office.ledger.rejected.list()
+    again = run("rejected", "retry", str(kept.id))
+    assert again.exit_code == 1
+    assert "no sender named 'payroll'" in again.stdout
+    assert office.ledger.rejected.find(kept.id).rejections == 2
+
+    add_payroll(office.ledger)
+    assert run("rejected", "retry", str(kept.id)).stdout == f"{kept.id}: carried out\n"
+    assert office.ledger.rejected.list() == []
+    [stored] = office.ledger.history.of_member("a", 10)
+    assert stored.requested_at.isoformat() == "2031-01-01T01:00:00+00:00"
+    # The broker hands the same task over once more: it is the same message.
+    carry_out(office, TaskRequest("wecom.send", "id-1", [], PAYROLL))
+    assert office.ledger.history.counts("payroll") == {State.SCHEDULED: 1}
+
+
+def test_two_people_who_retry_at_once_send_once(office: Office) -> None:
+    desk = Desk(office.ledger, office.acceptance)
+    carry_out(office, TaskRequest("wecom.send", "id-1", [], PAYROLL))
+    [kept] = office.ledger.rejected.list()
+    add_payroll(office.ledger)
+    with office.ledger.engine.begin() as first:
+        assert office.ledger.rejected.take(first, kept)
+        with ThreadPoolExecutor(1) as another:
+            second = another.submit(retry, desk, kept)
+            with pytest.raises(TimeoutError):
+                second.result(0.2)
+            first.rollback()
+            assert second.result(10) is None
+    assert "somebody else" in (retry(desk, kept) or "")
+    assert office.ledger.history.counts("payroll") == {State.SCHEDULED: 1}
+
+
+def test_rejected_requests_are_listed_shown_and_removed(run: Callable[..., Result], office: Office) -> None:
+    assert run("rejected", "list").stdout == "No request was rejected.\n"
+    for number in range(3):
+        carry_out(office, TaskRequest("wecom.send", f"id-{number}", [], PAYROLL))
+    first, second, third = [one.id for one in office.ledger.rejected.list()]
+    told = run("rejected", "list", "--most", "2").stdout
+    assert told.count("no sender named 'payroll'") == 2
+    assert "1 more; --most 3 lists them." in told
+    listed = orjson.loads(run("rejected", "list", "--json").stdout)
+    assert listed["count"] == 3
+    assert list(listed["requests"][0]) == ["id", "task", "task_id", "reason", "rejected_at", "rejections"]
+    assert "from afar" in run("rejected", "show", str(first)).stdout
+    shown = orjson.loads(run("rejected", "show", str(first), "--json").stdout)
+    assert json.loads(shown["arguments"])["kwargs"] == PAYROLL
+    assert run("rejected", "remove", str(first), str(second)).exit_code == 0
+    assert [one.id for one in office.ledger.rejected.list()] == [third]
+    assert run("rejected", "show", str(first)).stderr.startswith(f"Error: no rejected request has the id {first}")
+    assert "3 of programs" not in run("doctor").stdout
+    assert "1 of programs that know only Celery were rejected" in run("doctor").stdout
+    assert run("rejected", "remove").exit_code == 2
+    assert run("rejected", "remove", "--all", str(third)).exit_code == 2
+    assert run("rejected", "retry", "--all").exit_code == 1
+    assert run("rejected", "remove", "--all").exit_code == 0
+    assert office.ledger.rejected.count() == 0
+
+
+def test_what_celery_would_throw_away_is_kept(
+    app: Celery,
+    redis_url: str,
+    ledger: Ledger,
+    start: Callable[..., CeleryProcess],
+    tmp_path: Path,
+    eventually: Callable[..., None],
+) -> None:
+    start(WORKER)
+    app.send_task("wecom.sendd", kwargs=PAYROLL, queue="wecom", task_id="mistyped")
+    app.send_task("wecom.send", kwargs=PAYROLL, queue="wecom", task_id="pickled", serializer="pickle")
+    app.send_task("wecom.reap.v2", queue="wecom.housekeeping")  # a newer release's; an hour later it is worth nothing
+    with Connection(broker_form(redis_url)) as connection:
+        raw = connection.Producer(routing_key="wecom")
+        json_alike = {"content_type": "application/json", "content_encoding": "utf-8"}
+        raw.publish("{not json", headers={"task": "wecom.send", "id": "broken"}, **json_alike)
+        raw.publish('{"hello": "you"}', **json_alike)
+        raw.publish("[1, 2", **json_alike)
+    eventually(lambda: ledger.rejected.count() == 5)
+    kept = {one.task_id[:7]: one for one in ledger.rejected.list()}
+    assert kept["mistype"].read_arguments() == {"args": [], "kwargs": PAYROLL, "at": None}
+    assert "none named 'wecom.sendd'" in kept["mistype"].reason
+    assert "pickle" in kept["pickled"].reason
+    assert kept["broken"].read_arguments()["args"] == ["{not json"]
+    assert [one.read_arguments()["args"] for one in ledger.rejected.list() if one.task_id.startswith("sha256:")] == [
+        [{"hello": "you"}],
+        ["[1, 2"],
+    ]
+    assert "from afar" not in (tmp_path / "worker-0.log").read_text()
+
+
+def test_a_request_waits_for_postgres_and_outlives_its_worker(
+    app: Celery,
+    ledger: Ledger,
+    start: Callable[..., CeleryProcess],
+    tmp_path: Path,
+    postgres_accepts: Callable[..., None],
+    eventually: Callable[..., None],
+) -> None:
+    (tmp_path / "impatient.py").write_text(IMPATIENT)
+    worker = start((*WORKER, "--include", "impatient"), PYTHONPATH=str(tmp_path))
+    log = tmp_path / "worker-0.log"
+    eventually(lambda: "ready" in log.read_text())
+    postgres_accepts(connections=False)
+    for number in range(20):  # more than there are threads
+        kwargs = {"sender": "hr", "message": HELLO, "users": [f"user{number}"]}
+        app.send_task("wecom.send", kwargs=kwargs, queue="wecom", countdown=3600 if number == 0 else None)
+    app.send_task("wecom.sendd", queue="wecom")
+    eventually(lambda: log.read_text().count("waits for Postgres") > 50)  # handed over anew again and again
+    assert worker.stop() == 0
+    postgres_accepts(connections=True)
+    start((*WORKER, "--include", "impatient"), PYTHONPATH=str(tmp_path))
+    eventually(lambda: ledger.history.counts("hr") == {State.SENT: 19, State.SCHEDULED: 1})
+    eventually(lambda: ledger.rejected.count() == 1)
