@@ -36,6 +36,7 @@ from worker.ledger import (
     unreachable,
 )
 from worker.messages import CardUpdate, Content
+from worker.schedules import Schedules
 from worker.servers import embedded_database, open_servers
 from worker.settings import Settings, load_settings
 
@@ -315,6 +316,11 @@ class Producer:
         """
         with self._ledger_errors():
             return self._ledger.history.of_member(userid, limit)
+
+    @cached_property
+    def schedules(self) -> Schedules:
+        """Messages and campaigns that are sent again and again."""
+        return Schedules(lambda: self._ledger, self._ledger_errors, self._settings)
 
     def close(self) -> None:
         """Close the connections; they are opened again if the producer is used again."""

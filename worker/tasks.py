@@ -16,6 +16,7 @@ from worker.delivery.dispatch import dispatch
 from worker.delivery.office import Office, open_office
 from worker.delivery.reap import reap
 from worker.delivery.rejections import carry_out, reject
+from worker.delivery.schedules import run_due_schedules
 from worker.delivery.serve import serve
 from worker.delivery.task_requests import TaskRequest
 from worker.embedded import EmbeddedError
@@ -72,8 +73,9 @@ def deliver(sender: str, slot: int = 0) -> None:
 
 @app.task(name="wecom.dispatch")
 def dispatch_task() -> None:
-    """Ring for every sender that has something due."""
+    """Ring for every sender that has something due, and store what schedules have due."""
     dispatch(office())
+    run_due_schedules(office())
 
 
 @app.task(name="wecom.reap")

@@ -39,6 +39,18 @@ from worker.ledger.media import Media, StoredFile, keep_files
 from worker.ledger.reaper import Reaped, Reaper
 from worker.ledger.recalls import ClaimedRecall, Recalls, RecallSettlement, RecallStatus
 from worker.ledger.rejected import Rejected, RejectedRequest
+from worker.ledger.schedules import (
+    DueSchedule,
+    NewSchedule,
+    Schedule,
+    ScheduleExists,
+    Schedules,
+    UnknownSchedule,
+    claim_schedule,
+    insert_schedule,
+    move_schedule_on,
+    pause_schedule,
+)
 from worker.ledger.schema import FINAL, Priority, State
 from worker.ledger.senders import SenderExists, Senders, UnknownSender
 from worker.ledger.unconfirmed import Unconfirmed, UnconfirmedMessage
@@ -62,6 +74,7 @@ class Ledger:
         self.rejected = Rejected(engine)
         self.history = History(engine)
         self.campaigns = Campaigns(engine)
+        self.schedules = Schedules(engine)
 
 
 __all__ = [
@@ -78,6 +91,7 @@ __all__ = [
     "ClaimedMessage",
     "ClaimedRecall",
     "Deliveries",
+    "DueSchedule",
     "DueSender",
     "History",
     "HistoryEntry",
@@ -89,6 +103,7 @@ __all__ = [
     "MessageStatus",
     "NewCampaign",
     "NewMessage",
+    "NewSchedule",
     "NotTakenBack",
     "Postponement",
     "Priority",
@@ -99,6 +114,8 @@ __all__ = [
     "Recalls",
     "Rejected",
     "RejectedRequest",
+    "Schedule",
+    "ScheduleExists",
     "SenderExists",
     "Senders",
     "SentCard",
@@ -109,22 +126,27 @@ __all__ = [
     "Unconfirmed",
     "UnconfirmedMessage",
     "UnknownCampaign",
+    "UnknownSchedule",
     "UnknownSender",
     "Usage",
     "after_commit",
     "array_of",
     "begin_campaign",
     "borrowed",
+    "claim_schedule",
     "counted",
     "find_card",
     "find_key",
     "finish_campaign",
     "hold_key",
     "insert_messages",
+    "insert_schedule",
     "keep_files",
     "migrate",
     "moment_of",
+    "move_schedule_on",
     "open_engine",
+    "pause_schedule",
     "request_card_update",
     "require_migrated",
     "unreachable",

@@ -13,7 +13,11 @@ _KEEP_FILE = text("""
     on conflict (reference) do update set needed_until = greatest(kept.needed_until, excluded.needed_until)
 """)
 _READ_FILE = text("select reference, kind, filename, content from wecom.media_files where reference = :reference")
-_DROP_FILES = text("delete from wecom.media_files where needed_until <= wecom.clock()")
+_DROP_FILES = text("""
+    delete from wecom.media_files as kept
+    where needed_until <= wecom.clock()
+      and not exists (select from wecom.schedules where kept.reference = any (schedules.files))
+""")
 
 _FIND = text("""
     select media_id from wecom.media

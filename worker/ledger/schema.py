@@ -346,7 +346,7 @@ class RejectedRequestRow(Base):
 
 
 class ScheduleRow(Base):
-    """A campaign or message sent again and again."""
+    """A message or a campaign sent again and again."""
 
     __tablename__ = "schedules"
 
@@ -354,6 +354,14 @@ class ScheduleRow(Base):
     sender: Mapped[str] = mapped_column(ForeignKey("senders.name"))
     cron: Mapped[str]
     timezone: Mapped[str]
-    body: Mapped[dict[str, Any]]
-    next_at: Mapped[datetime | None]
+    body: Mapped[dict[str, Any]] = mapped_column(comment="with templates if it is a campaign")
+    recipients: Mapped[dict[str, Any]] = mapped_column(comment="an object: of a message; a list: rows of a campaign")
+    files: Mapped[list[str]] = mapped_column(server_default=text("'{}'"), comment="references of the files in body")
+    urgent: Mapped[bool]
+    late_within: Mapped[int | None] = mapped_column(comment="seconds; empty: however late")
+    expires_after: Mapped[int | None] = mapped_column(comment="seconds after an occurrence")
+    next_at: Mapped[datetime] = mapped_column(comment="the first occurrence nobody has decided about")
     paused_reason: Mapped[str | None]
+    last_at: Mapped[datetime | None] = mapped_column(comment="the last occurrence that was sent")
+    last_id: Mapped[UUID | None] = mapped_column(comment="its message or campaign")
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())

@@ -195,7 +195,7 @@ class Senders:
 
         Raises:
             UnknownSender: there is none of that name.
-            LedgerError: messages name it, so that it is part of the history.
+            LedgerError: messages name it, so that it is part of the history, or schedules do.
         """
         try:
             with self._engine.begin() as connection:
@@ -203,7 +203,8 @@ class Senders:
                 connection.execute(delete(SenderRow).where(SenderRow.name == name))
         except IntegrityError:
             raise LedgerError(
-                f"{name!r} has messages, and history must keep its sender; `wecom senders pause {name}` stops it"
+                f"{name!r} has messages or schedules, and history must keep its sender; `wecom senders pause {name}` "
+                "stops it"
             ) from None
 
     @property
