@@ -12,7 +12,7 @@ from worker import Image, InvalidMessage, Producer, State, Text, UnknownSender
 from worker.delivery.office import Office
 from worker.delivery.reap import reap
 from worker.delivery.schedules import MOST_ROWS, run_due_schedules
-from worker.ledger import Ledger, LedgerError, ScheduleExists, UnknownSchedule
+from worker.ledger import Ledger, LedgerError, Schedule, ScheduleExists, UnknownSchedule
 
 BEFORE_NINE = datetime(2031, 3, 5, 0, 59, 30, tzinfo=UTC)  # in Shanghai 8:59:30, a Wednesday
 NINE = datetime(2031, 3, 5, 1, 0, tzinfo=UTC)
@@ -30,10 +30,10 @@ def environment(environment: dict[str, str]) -> dict[str, str]:
 
 
 @pytest.fixture
-def add(producer: Producer) -> Callable[..., Any]:
+def add(producer: Producer) -> Callable[..., Schedule]:
     """Store a schedule at nine on weekdays in Shanghai; what is given differs from that."""
 
-    def add(name: str = "standup", **changes: Any) -> Any:
+    def add(name: str = "standup", **changes: Any) -> Schedule:  # noqa: ANN401 - what Schedules.add takes
         asked: dict[str, Any] = {
             "cron": "0 9 * * 1-5",
             "timezone": "Asia/Shanghai",
@@ -63,7 +63,7 @@ def sent_texts(ledger: Ledger, member: str) -> list[str]:
 
 
 def test_an_occurrence_becomes_a_message_when_its_time_has_come(
-    add: Callable[..., Any],
+    add: Callable[..., Schedule],
     until: Callable[[datetime], int],
     set_clock: Callable[[datetime], None],
     producer: Producer,
@@ -84,7 +84,7 @@ def test_an_occurrence_becomes_a_message_when_its_time_has_come(
 
 
 def test_a_campaign_gets_a_name_of_its_own_for_each_occurrence(
-    add: Callable[..., Any],
+    add: Callable[..., Schedule],
     until: Callable[[datetime], int],
     set_clock: Callable[[datetime], None],
     producer: Producer,
@@ -108,7 +108,7 @@ def test_a_campaign_gets_a_name_of_its_own_for_each_occurrence(
 
 
 def test_in_a_quiet_window_an_occurrence_goes_behind_it_unless_it_is_urgent(
-    add: Callable[..., Any],
+    add: Callable[..., Schedule],
     set_clock: Callable[[datetime], None],
     until: Callable[[datetime], int],
     producer: Producer,
@@ -123,7 +123,7 @@ def test_in_a_quiet_window_an_occurrence_goes_behind_it_unless_it_is_urgent(
 
 
 def test_of_many_who_carry_out_what_is_due_one_does_each_occurrence(
-    add: Callable[..., Any], set_clock: Callable[[datetime], None], office: Office, ledger: Ledger
+    add: Callable[..., Schedule], set_clock: Callable[[datetime], None], office: Office, ledger: Ledger
 ) -> None:
     set_clock(BEFORE_NINE)
     for number in range(10):
@@ -136,7 +136,7 @@ def test_of_many_who_carry_out_what_is_due_one_does_each_occurrence(
 
 
 def test_a_crash_between_claim_and_send_neither_loses_nor_doubles_an_occurrence(
-    add: Callable[..., Any],
+    add: Callable[..., Schedule],
     set_clock: Callable[[datetime], None],
     office: Office,
     ledger: Ledger,
@@ -167,7 +167,7 @@ def test_a_crash_between_claim_and_send_neither_loses_nor_doubles_an_occurrence(
     ],
 )
 def test_what_was_missed_while_everything_was_down_is_sent_once_or_not_at_all(
-    add: Callable[..., Any],
+    add: Callable[..., Schedule],
     until: Callable[[datetime], int],
     set_clock: Callable[[datetime], None],
     producer: Producer,
@@ -186,7 +186,7 @@ def test_what_was_missed_while_everything_was_down_is_sent_once_or_not_at_all(
 
 
 def test_an_occurrence_that_would_have_expired_is_not_sent_and_stops_nothing(
-    add: Callable[..., Any],
+    add: Callable[..., Schedule],
     until: Callable[[datetime], int],
     set_clock: Callable[[datetime], None],
     producer: Producer,
@@ -201,7 +201,7 @@ def test_an_occurrence_that_would_have_expired_is_not_sent_and_stops_nothing(
 
 
 def test_a_paused_schedule_sends_nothing_and_goes_on_with_the_next_occurrence(
-    add: Callable[..., Any],
+    add: Callable[..., Schedule],
     until: Callable[[datetime], int],
     set_clock: Callable[[datetime], None],
     producer: Producer,
@@ -219,7 +219,7 @@ def test_a_paused_schedule_sends_nothing_and_goes_on_with_the_next_occurrence(
 
 
 def test_a_removed_schedule_is_gone_and_what_it_sent_stays(
-    add: Callable[..., Any],
+    add: Callable[..., Schedule],
     until: Callable[[datetime], int],
     set_clock: Callable[[datetime], None],
     producer: Producer,
@@ -242,7 +242,7 @@ def test_a_removed_schedule_is_gone_and_what_it_sent_stays(
 
 
 def test_one_that_can_be_sent_no_more_is_paused_with_the_reason_and_holds_up_no_other(
-    add: Callable[..., Any],
+    add: Callable[..., Schedule],
     until: Callable[[datetime], int],
     set_clock: Callable[[datetime], None],
     producer: Producer,
@@ -260,7 +260,7 @@ def test_one_that_can_be_sent_no_more_is_paused_with_the_reason_and_holds_up_no_
 
 
 def test_storing_a_schedule_again_neither_loses_nor_repeats_the_occurrence_that_is_due_just_then(
-    add: Callable[..., Any],
+    add: Callable[..., Schedule],
     until: Callable[[datetime], int],
     set_clock: Callable[[datetime], None],
     producer: Producer,
@@ -281,7 +281,7 @@ def test_storing_a_schedule_again_neither_loses_nor_repeats_the_occurrence_that_
 
 
 def test_a_file_is_kept_as_long_as_a_schedule_shows_it(
-    add: Callable[..., Any],
+    add: Callable[..., Schedule],
     until: Callable[[datetime], int],
     set_clock: Callable[[datetime], None],
     producer: Producer,
@@ -323,14 +323,16 @@ def test_a_file_is_kept_as_long_as_a_schedule_shows_it(
     ],
 )
 def test_what_could_not_be_sent_is_refused_when_it_is_added(
-    add: Callable[..., Any], producer: Producer, changes: dict[str, Any], complaint: str
+    add: Callable[..., Schedule], producer: Producer, changes: dict[str, Any], complaint: str
 ) -> None:
     with pytest.raises(InvalidMessage, match=complaint):
         add(changes.pop("name", "standup"), **changes)
     assert producer.schedules.all() == []
 
 
-def test_a_sender_must_be_there_and_stays_as_long_as_schedules_name_it(add: Callable[..., Any], ledger: Ledger) -> None:
+def test_a_sender_must_be_there_and_stays_as_long_as_schedules_name_it(
+    add: Callable[..., Schedule], ledger: Ledger
+) -> None:
     with pytest.raises(UnknownSender, match="no sender named 'payroll'"):
         add(sender="payroll")
     add()

@@ -33,6 +33,9 @@ COMMANDS: Mapping[str, Entry] = MappingProxyType(
         "campaign": Entry(
             "worker.cli.campaigns:campaign", "One message to many: create, list, status, pause, recall ..."
         ),
+        "schedule": Entry(
+            "worker.cli.schedules:schedule", "What is sent again and again: add, list, next, pause, resume ..."
+        ),
         "history": Entry("worker.cli.history:history", "What a member was sent, and with what answer."),
         "unconfirmed": Entry("worker.cli.unconfirmed:unconfirmed", "Messages of unknown fate: list, resend, settle."),
         "rejected": Entry(

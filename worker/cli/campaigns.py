@@ -67,7 +67,7 @@ def create(
     FILE.toml has name, sender and [message], the message in WeCom's own form. Its texts may be templates: {{ name }}
     stands for the column "name". The same call again stores nothing and tells how far the campaign is.
     """
-    asked = _read_toml(file)
+    asked = read_campaign_file(file)
     try:
         codecs.lookup(encoding)
     except LookupError:
@@ -191,7 +191,12 @@ def recall(campaign_name: str, *, as_json: bool) -> None:
         raise click.exceptions.Exit(1)
 
 
-def _read_toml(file: BinaryIO) -> dict[str, Any]:
+def read_campaign_file(file: BinaryIO) -> dict[str, Any]:
+    """Read what a campaign is from TOML: the arguments of `Producer.campaign` but for recipients.
+
+    Raises:
+        click.UsageError: it cannot be read.
+    """
     try:
         asked = tomllib.load(file)
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:

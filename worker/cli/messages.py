@@ -84,7 +84,7 @@ def send(
     given = {"users": users, "parties": parties, "tags": tags, "everyone": everyone, "at": at, "expires": expires}
     said = {name: value for name, value in given.items() if value} | {"text": text, "key": key}
     with naming_options({field: option for name, field, option in OPTIONS if said.get(name) is not None}):
-        message, named = _message(text, file)
+        message, named = read_message(text, file)
         named |= {name: said[name] for name in ("users", "parties", "tags", "everyone") if name in said}
         if not any(named.values()):
             raise click.UsageError("nobody is named; give --user, --party, --tag or --everyone")
@@ -144,7 +144,7 @@ def recall(message_id: str, *, wait: float | None, as_json: bool) -> None:
         raise click.exceptions.Exit(1)
 
 
-def _message(text: str | None, file: BinaryIO | None) -> tuple[Content, dict[str, Any]]:
+def read_message(text: str | None, file: BinaryIO | None) -> tuple[Content, dict[str, Any]]:
     """Read what is to be sent, and the recipients a file names."""
     if (text is None) == (file is None):
         raise click.UsageError("give one of --text and --file")

@@ -15,6 +15,7 @@ from sqlalchemy.exc import OperationalError
 
 from worker.celery import app
 from worker.cli.findings import Finding, fine, note, problem, problem_of
+from worker.cli.schedule_checks import schedules
 from worker.ledger import Ledger, LedgerError, require_migrated, unreachable
 
 OLDEST_POSTGRES = (14,)
@@ -25,7 +26,7 @@ PING_SECONDS = 1.0
 
 
 def postgres(engine: Engine, *, embedded_in: Path | None) -> Iterator[Finding]:
-    """See whether Postgres answers, is new enough, has this release's tables, and tells the time."""
+    """See whether Postgres answers, is new enough, has this release's tables, tells the time, and stops no schedule."""
     try:
         with engine.connect() as connection:
             release = connection.dialect.server_version_info or ()
@@ -51,6 +52,7 @@ def postgres(engine: Engine, *, embedded_in: Path | None) -> Iterator[Finding]:
             f"{rejected} of programs that know only Celery were rejected and wait for a decision",
             "`wecom rejected list` says why",
         )
+    yield from schedules(ledger)
 
 
 def redis(connection: Redis, *, is_broker: bool) -> Iterator[Finding]:

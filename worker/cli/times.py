@@ -1,6 +1,7 @@
 """Times as people read them, and as they write them."""
 
-from datetime import datetime
+import re
+from datetime import datetime, timedelta
 
 import click
 
@@ -43,3 +44,24 @@ def moment(_context: click.Context, _parameter: click.Parameter, value: str | No
     if read.tzinfo is None:
         raise click.BadParameter(f"{value!r} has no time zone; add one: {read.isoformat()}+08:00")
     return read
+
+
+def duration(_context: click.Context, _parameter: click.Parameter, value: str | None) -> timedelta | None:
+    """Read an option like 90s, 30m, 2h or 1d.
+
+    Raises:
+        click.BadParameter: it is no duration.
+    """
+    if value is None:
+        return None
+    lengths = {unit[0]: length for unit, length in UNITS}
+    if not re.fullmatch(f"[0-9]{{1,9}}[{''.join(lengths)}]", value):
+        raise click.BadParameter(f"{value!r} is no duration; write it like 90s, 30m, 2h or 1d")
+    return timedelta(seconds=int(value[:-1]) * lengths[value[-1]])
+
+
+def amount(length: timedelta) -> str:
+    """Write a duration in the largest unit that divides it."""
+    seconds = round(length.total_seconds())
+    unit, one = next((unit, one) for unit, one in UNITS if seconds % one == 0)
+    return f"{seconds // one} {unit}{'s' if seconds // one != 1 else ''}"

@@ -25,10 +25,17 @@ LOOKS_BACK = (timedelta(hours=1), timedelta(days=1), timedelta(days=32))
 
 @dataclass(frozen=True, slots=True)
 class Timetable:
-    """Cron fields in a time zone; `read_timetable` checks them."""
+    """Cron fields in a time zone; `read_timetable` checks them.
+
+    Attributes:
+        cron: minute, hour, day of the month, month and day of the week.
+        zone: the zone in which they are read.
+        weekdays: days of the week that must fit besides, 0 is Sunday; cron itself does not require both days to fit.
+    """
 
     cron: str
     zone: tzinfo
+    weekdays: frozenset[int] | None = None
 
     def after(self, moment: datetime) -> Iterator[datetime]:
         """Yield every occurrence after a moment, in the zone, each later than the one before."""
@@ -36,7 +43,7 @@ class Timetable:
         for found in CronSim(self.cron, moment.astimezone(self.zone)):
             # Two times of one zone are compared by their digits, which go back when the clocks do.
             occurrence = found.astimezone(UTC)
-            if occurrence > latest:
+            if occurrence > latest and (self.weekdays is None or found.isoweekday() % 7 in self.weekdays):
                 latest = occurrence
                 yield occurrence.astimezone(self.zone)
 
