@@ -65,7 +65,7 @@ worker_redirect_stdouts = False  # what prints means to print
 enable_utc = True  # the times in the ledger have zones; Celery's own are never shown
 timezone = "UTC"
 
-beat_scheduler = "celery.beat:Scheduler"  # in memory: these two may run twice or late, so nothing is kept
+beat_scheduler = "worker.beat:OnceScheduler"  # in memory: these two may run twice or late, so nothing is kept
 beat_schedule = {
     "dispatch": {
         "task": "wecom.dispatch",
