@@ -6,7 +6,7 @@ INSTALLED := $(VENV)/.installed
 PYTEST := $(BIN)/pytest -n 2
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up example-flask test chaos check bench profile lock clean
+.PHONY: help demo up example-flask example-django example-beat test chaos check bench profile lock clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -27,6 +27,9 @@ up: $(INSTALLED) ## servers, worker, beat and the local WeCom in one terminal
 
 example-flask: $(INSTALLED) ## a Flask app that sends, with all it needs, in one terminal
 	@$(BIN)/python examples/flask_app/run.py
+
+example-beat: $(INSTALLED) ## a Celery app of its own with two beats, with all it needs, in one terminal
+	@$(BIN)/python examples/beat_campaign/run.py
 
 test: $(INSTALLED) ## all tests, on real servers of their own
 	@$(PYTEST)
