@@ -1,5 +1,7 @@
 """`wecom schedule`: what is sent again and again, from the command line."""
 
+import re
+import shlex
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,6 +18,7 @@ from worker.ledger import Ledger
 from worker.settings import settings
 from worker.simulator.control import SimulatorControl
 
+DOCUMENTATION = Path(__file__).parents[2] / "docs" / "schedules.md"
 FRIDAY = datetime(2026, 11, 20, 2, 0, tzinfo=UTC)
 NINE = ("--cron", "0 9 * * 1-5", "--tz", "Asia/Shanghai")
 STANDUP = ("add", "standup", *NINE, "--sender", "hr", "--text", "Stand up!", "--user", "zhangsan", "--party", "2")
@@ -104,6 +107,17 @@ def test_a_campaign_is_sent_to_the_recipients_it_was_added_with(
     shown = run("show", "payday").output
     assert "a campaign of 2 rows" in shown
     assert "wecom campaign status 'hr/payday 2026-11-23T09:00+08:00'" in shown
+
+
+def test_the_commands_of_the_documentation_work(
+    run: Callable[..., Result], files: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(Path(files[1]).parent)
+    commands = re.findall(r"^wecom schedule (.*)$", DOCUMENTATION.read_text(), re.MULTILINE)
+    assert len(commands) == 8
+    for command in commands:
+        result = run(*shlex.split(command))
+        assert result.exit_code == 0, result.output
 
 
 def test_the_doctor_names_a_schedule_that_is_paused(

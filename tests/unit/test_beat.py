@@ -1,9 +1,11 @@
 """Two beats with entries that send through WeCom, driven through an hour: every moment once, and the same in both."""
 
+import re
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from random import Random
 from typing import Any
 
@@ -214,3 +216,15 @@ def test_a_schedule_whose_moments_nobody_else_could_know_is_refused(app: Celery,
 def test_a_key_is_remembered_longer_than_a_starting_beat_looks_back() -> None:
     [shortest] = [limit.ge for limit in Settings.model_fields["idempotency_seconds"].metadata if hasattr(limit, "ge")]
     assert timedelta(seconds=shortest) >= RESTART
+
+
+def test_the_entry_of_the_documentation_is_due_at_nine_in_shanghai() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "schedules.md").read_text()
+    [example] = [block for block in re.findall(r"```python\n(.*?)```", text, re.DOTALL) if "beat_schedule" in block]
+    names: dict[str, Any] = {}
+    exec(example, names)
+    with names["app"] as app:
+        assert app.conf.beat_scheduler == f"{OnceScheduler.__module__}:{OnceScheduler.__name__}"
+        [standup] = [one for one in OnceScheduler(app).schedule.values() if one.task == "wecom.send"]
+        assert standup.moments.next(BEGIN) == datetime(2026, 11, 20, 1, 0, tzinfo=UTC)
+        assert standup.moments.next(standup.moments.next(BEGIN)) == datetime(2026, 11, 23, 1, 0, tzinfo=UTC)
