@@ -1,11 +1,11 @@
 """When schedules are due, by property: cron, the hours that come twice or not at all, and what was missed."""
 
 from datetime import UTC, datetime, timedelta
-from itertools import islice, pairwise
+from itertools import islice, pairwise, takewhile
 from zoneinfo import ZoneInfo
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from worker import InvalidMessage
@@ -45,11 +45,16 @@ def follows_a_gap(local: datetime) -> bool:
     return local.utcoffset() > before.utcoffset()  # type: ignore[operator]
 
 
+def in_utc(local: datetime) -> datetime:
+    return local.astimezone(UTC)
+
+
 def by_intervals(timetable: Timetable) -> bool:
     minute, hour, *_ = timetable.cron.split()
     return minute == "*" or hour == "*"
 
 
+@settings(deadline=None, max_examples=60)
 @given(timetables(), moments)
 def test_occurrences_come_one_after_another_at_the_times_their_fields_say(
     both: tuple[Timetable, dict[str, set[int] | None]], moment: datetime
@@ -64,6 +69,7 @@ def test_occurrences_come_one_after_another_at_the_times_their_fields_say(
         assert matches(one, allowed) or (follows_a_gap(one) and not by_intervals(timetable))
 
 
+@settings(deadline=None, max_examples=60)
 @given(timetables(), moments)
 def test_no_minute_that_matches_is_left_out(
     both: tuple[Timetable, dict[str, set[int] | None]], moment: datetime
@@ -71,13 +77,14 @@ def test_no_minute_that_matches_is_left_out(
     timetable, allowed = both
     begin = moment.replace(second=0, microsecond=0)
     minutes = [(begin + n * MINUTE).astimezone(timetable.zone) for n in range(1, 26 * 60)]
-    found = {one.astimezone(UTC) for one in islice(timetable.after(begin), len(minutes))}
+    found = set(takewhile(lambda one: one <= begin + len(minutes) * MINUTE, map(in_utc, timetable.after(begin))))
     for local in minutes:
         repeated = local.fold == 1 and not by_intervals(timetable)
         if matches(local, allowed) and not repeated:
             assert local.astimezone(UTC) in found
 
 
+@settings(deadline=None, max_examples=60)
 @given(timetables(), moments, st.timedeltas(timedelta(0), timedelta(days=9)))
 def test_the_latest_is_the_last_of_all_that_came(
     both: tuple[Timetable, dict[str, set[int] | None]], after: datetime, length: timedelta
@@ -156,6 +163,7 @@ def test_of_what_was_missed_the_last_is_sent_if_it_is_not_too_late(
     assert NINE + late < turn.next_at <= NINE + late + DAY
 
 
+@settings(deadline=None, max_examples=60)
 @given(timetables(), moments, st.timedeltas(timedelta(0), timedelta(hours=30)))
 def test_an_occurrence_is_never_decided_about_twice(
     both: tuple[Timetable, dict[str, set[int] | None]], moment: datetime, down: timedelta
