@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property, partial
-from typing import Any, ClassVar, overload
+from typing import Any, overload
 from uuid import UUID
 
 from celery import Celery
@@ -33,6 +33,7 @@ from worker.ledger import (
     borrowed,
     open_engine,
     require_migrated,
+    retry_message,
     unreachable,
 )
 from worker.messages import CardUpdate, Content
@@ -55,7 +56,7 @@ class Producer:
     `WECOM_BROKER_URL`). A producer needs no secret key: it never reads credentials.
     """
 
-    capture: ClassVar[Capture | None] = None
+    capture: Capture | None = None
     """Takes what all producers are asked for, in place of the ledger; `worker.testing.captured` sets it."""
 
     def __init__(
@@ -170,6 +171,20 @@ class Producer:
         if self.capture is None:
             self._ring(statuses[0].sender, connection)
         return statuses
+
+    def retry(self, message_id: UUID | str, *, connection: Transaction | None = None) -> bool:
+        """Have a failed message sent again, with its failed parts; return False if nothing of it had failed.
+
+        What expired or was taken back since is left alone.
+
+        Raises:
+            UnknownMessage: that is no message id.
+        """
+        with self._transaction(connection) as transaction:
+            sender = retry_message(transaction, message_uuid(message_id))
+        if sender is not None:
+            self._ring(sender, connection)
+        return sender is not None
 
     def update_card(self, message_id: UUID | str, update: CardUpdate, *, connection: Transaction | None = None) -> None:
         """Change a card that was sent, once: a worker does it, and `status(...).card_updates` tells what became of it.
@@ -424,7 +439,7 @@ class ProducerServers:
 
 def _celery(broker_url: str) -> Celery:
     """Make a Celery app that can only publish; the caller's own app and settings are not touched."""
-    app = Celery("wecom-producer", broker=broker_url, set_as_current=False)
+    app = Celery("wecom-producer", broker=broker_url, set_as_current=False, fixups=[])
     app.conf.update(task_ignore_result=True, task_serializer="json")
     if is_rabbitmq(broker_url):
         app.conf.update(task_create_missing_queue_type="quorum", broker_connection_timeout=REDIS_SECONDS)

@@ -94,6 +94,8 @@ def check(request: SendRequest, rules: AcceptanceRules) -> CheckedRequest:
             sendable(key)
         except ValueError as error:
             raise InvalidMessage(f"idempotency_key: {error}") from None
+    if request.id is not None and (not isinstance(request.id, UUID) or request.id.version != 7):
+        raise InvalidMessage("id: a UUIDv7 is needed, as uuid7() of the library uuid_utils.compat makes them")
     content, files = take_over_files(request.message, rules.media_hosts)
     return CheckedRequest(request, content, tuple(split(recipients)), tuple(files))
 
@@ -186,7 +188,7 @@ def messages_of(checked: CheckedRequest, now: datetime, rules: AcceptanceRules) 
     body = checked.content.body()
     first: UUID | None = None
     for part in checked.audience:
-        message_id = uuids.uuid7()
+        message_id = uuids.uuid7() if first or request.id is None else request.id
         send_at = requested_at
         if not request.urgent:
             send_at = rules.quiet.stagger(requested_at, now=now, message=message_id, latest=expires_at)

@@ -39,6 +39,7 @@ from worker.ledger.media import Media, StoredFile, keep_files
 from worker.ledger.reaper import Reaped, Reaper
 from worker.ledger.recalls import ClaimedRecall, Recalls, RecallSettlement, RecallStatus
 from worker.ledger.rejected import Rejected, RejectedRequest
+from worker.ledger.retries import retry_message
 from worker.ledger.schedules import (
     DueSchedule,
     NewSchedule,
@@ -149,5 +150,6 @@ __all__ = [
     "pause_schedule",
     "request_card_update",
     "require_migrated",
+    "retry_message",
     "unreachable",
 ]
