@@ -28,6 +28,9 @@ up: $(INSTALLED) ## servers, worker, beat and the local WeCom in one terminal
 example-flask: $(INSTALLED) ## a Flask app that sends, with all it needs, in one terminal
 	@$(BIN)/python examples/flask_app/run.py
 
+example-django: $(INSTALLED) ## a Django shop that sends, with all it needs, in one terminal
+	@$(BIN)/python examples/django_shop/run.py
+
 example-beat: $(INSTALLED) ## a Celery app of its own with two beats, with all it needs, in one terminal
 	@$(BIN)/python examples/beat_campaign/run.py
 

@@ -4,60 +4,20 @@ The environment variable PORT names the shop's port; without it, any free one is
 """
 
 import os
-import signal
-import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from threading import Thread
-from typing import IO
+from pathlib import Path
 
 from app import create_app
 from werkzeug.serving import make_server
 
 from worker.servers import open_servers
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from beside import stopped_by_control_c, wecom_up
+
 os.environ.setdefault("WECOM_HOME", ".wecom-example-flask")
 
-
-@contextmanager
-def everything_else() -> Iterator[None]:
-    """Run `wecom up --simulator`, and yield when it runs."""
-    up = subprocess.Popen(
-        [sys.executable, "-m", "worker.cli", "up", "--simulator"],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,  # Ctrl-C comes to us first
-    )
-    assert up.stdout is not None  # noqa: S101 - it was asked for
-    try:
-        for line in up.stdout:
-            print(line, end="", flush=True)
-            if "running:" in line:
-                break
-        else:
-            raise SystemExit(up.wait())
-        Thread(target=pass_on, args=(up.stdout,), daemon=True).start()
-        yield
-    finally:
-        up.send_signal(signal.SIGTERM)
-        up.wait()
-
-
-def pass_on(lines: IO[str]) -> None:
-    """Print what the others say."""
-    for line in lines:
-        print(line, end="", flush=True)
-
-
-def interrupt(*_: object) -> None:
-    """Stop as after Ctrl-C."""
-    raise KeyboardInterrupt
-
-
-signal.signal(signal.SIGTERM, interrupt)
-with suppress(KeyboardInterrupt), everything_else():
+with stopped_by_control_c(), wecom_up():
     database = open_servers().database_url
     shop = make_server(
         "127.0.0.1",
