@@ -226,10 +226,8 @@ def test_what_celery_would_throw_away_is_kept(
     assert "none named 'wecom.sendd'" in kept["mistype"].reason
     assert "pickle" in kept["pickled"].reason
     assert kept["broken"].read_arguments()["args"] == ["{not json"]
-    assert [one.read_arguments()["args"] for one in ledger.rejected.list() if one.task_id.startswith("sha256:")] == [
-        [{"hello": "you"}],
-        ["[1, 2"],
-    ]
+    nameless = [one.read_arguments()["args"] for one in ledger.rejected.list() if one.task_id.startswith("sha256:")]
+    assert sorted(nameless, key=str) == [["[1, 2"], [{"hello": "you"}]]
     assert "from afar" not in (tmp_path / "worker-0.log").read_text()
 
 
@@ -246,13 +244,13 @@ def test_a_request_waits_for_postgres_and_outlives_its_worker(
     log = tmp_path / "worker-0.log"
     eventually(lambda: "ready" in log.read_text())
     postgres_accepts(connections=False)
-    for number in range(20):  # more than there are threads
+    for number in range(9):  # more than there are threads
         kwargs = {"sender": "hr", "message": HELLO, "users": [f"user{number}"]}
         app.send_task("wecom.send", kwargs=kwargs, queue="wecom", countdown=3600 if number == 0 else None)
     app.send_task("wecom.sendd", queue="wecom")
-    eventually(lambda: log.read_text().count("waits for Postgres") > 120)  # each several times anew
+    eventually(lambda: log.read_text().count("waits for Postgres") > 50)  # each several times anew
     assert worker.stop() == 0
     postgres_accepts(connections=True)
     start((*WORKER, "--include", "impatient"), PYTHONPATH=str(tmp_path))
-    eventually(lambda: ledger.history.counts("hr") == {State.SENT: 19, State.SCHEDULED: 1})
+    eventually(lambda: ledger.history.counts("hr") == {State.SENT: 8, State.SCHEDULED: 1})
     eventually(lambda: ledger.rejected.count() == 1)
