@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
-PYTEST := $(BIN)/pytest -n 2
+PYTEST := $(BIN)/pytest -n 4
 
 .DEFAULT_GOAL := help
 .PHONY: help demo up example-flask example-django example-beat test chaos check bench profile lock clean

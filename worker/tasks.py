@@ -2,7 +2,7 @@
 
 import gc
 import logging
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 from celery import Task
@@ -31,6 +31,9 @@ log = logging.getLogger(__name__)
 GARBAGE_THRESHOLD = 10_000
 """New objects between two looks for garbage; a chunk of messages makes about as many, and nearly none are cycles."""
 
+own_task = partial(app.task, shared=False)
+"""Registers a task in this app alone; by default Celery puts it into every app of a process that imports it."""
+
 under_way = WorkUnderWay()
 """The tasks this process works on."""
 
@@ -41,44 +44,44 @@ def office() -> Office:
     return open_office(settings(), lambda sender, slot: app.send_task("wecom.deliver", args=[sender, slot]))
 
 
-@app.task(name="wecom.send", bind=True, max_retries=None)
+@own_task(name="wecom.send", bind=True, max_retries=None)
 def send(task: Task[Any, Any], /, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - judged by delivery
     """Accept a message from a program that knows only Celery; docs/celery.md lists the arguments."""
     _finish(task, carry_out(office(), _request(task, args, kwargs)))
 
 
-@app.task(name="wecom.campaign", bind=True, max_retries=None)
+@own_task(name="wecom.campaign", bind=True, max_retries=None)
 def campaign(task: Task[Any, Any], /, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401
     """Accept a campaign, as `wecom.send` does a message."""
     _finish(task, carry_out(office(), _request(task, args, kwargs)))
 
 
-@app.task(name="wecom.recall", bind=True, max_retries=None)
+@own_task(name="wecom.recall", bind=True, max_retries=None)
 def recall(task: Task[Any, Any], /, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401
     """Take a message or a campaign back."""
     _finish(task, carry_out(office(), _request(task, args, kwargs)))
 
 
-@app.task(name="wecom.reject", bind=True, max_retries=None)
+@own_task(name="wecom.reject", bind=True, max_retries=None)
 def reject_task(task: Task[Any, Any], reason: str, request: dict[str, Any]) -> None:
     """Keep what no task could be made of; only `worker.consumer` sends this."""
     _finish(task, reject(office(), TaskRequest(**request), reason))
 
 
-@app.task(name="wecom.deliver")
+@own_task(name="wecom.deliver")
 def deliver(sender: str, slot: int = 0) -> None:
     """Send what a sender has due."""
     serve(office(), sender, slot)
 
 
-@app.task(name="wecom.dispatch")
+@own_task(name="wecom.dispatch")
 def dispatch_task() -> None:
     """Ring for every sender that has something due, and store what schedules have due."""
     dispatch(office())
     run_due_schedules(office())
 
 
-@app.task(name="wecom.reap")
+@own_task(name="wecom.reap")
 def reap_task() -> None:
     """Reopen what dead workers held."""
     reap(office())

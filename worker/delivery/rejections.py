@@ -8,6 +8,7 @@ from datetime import timedelta
 from worker.delivery.office import Office
 from worker.delivery.task_requests import Desk, Due, TaskRequest, read
 from worker.ledger import PASSING_FAULTS, LedgerError, RejectedRequest
+from worker.ledger.rejected import storable
 from worker.messages import InvalidMessage
 
 log = logging.getLogger(__name__)
@@ -92,7 +93,12 @@ def _request_of(rejected: RejectedRequest) -> TaskRequest:
 def _keep(office: Office, request: TaskRequest, reason: str) -> None:
     arguments = {"args": list(request.args), "kwargs": dict(request.kwargs), "at": request.at}
     office.ledger.rejected.keep(request.task, request.task_id, arguments, reason)
-    log.error("%s %s is refused and kept (`wecom rejected list`): %s", request.task, request.task_id, reason)
+    log.error("%s is refused and kept (`wecom rejected list`): %s", _name(request), storable(reason))
+
+
+def _name(request: TaskRequest) -> str:
+    """Name a request so that every log can hold it: whoever sent it chose both parts."""
+    return storable(f"{request.task} {request.task_id}")
 
 
 def _patiently(office: Office, request: TaskRequest, step: Callable[[], Due]) -> bool:
@@ -109,7 +115,7 @@ def _patiently(office: Office, request: TaskRequest, step: Callable[[], Due]) ->
             break
         except PASSING_FAULTS as error:
             if not told:
-                log.warning("%s %s waits for Postgres (%s)", request.task, request.task_id, type(error).__name__)
+                log.warning("%s waits for Postgres (%s)", _name(request), type(error).__name__)
                 told = True
             if office.stopping.wait(LOOK_AGAIN_SECONDS) or time.monotonic() - began >= PATIENCE_SECONDS:
                 return False
