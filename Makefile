@@ -38,6 +38,7 @@ test: $(INSTALLED) ## all tests, on real servers of their own
 	@$(PYTEST)
 
 chaos: $(INSTALLED) ## everything breaks at once, at length: ten courses of events, about an hour
+	@TRANSACTIONS=1000 $(BIN)/pytest tests/integration -k killed_again_and_again
 	@$(BIN)/pytest tests/chaos --chaos=long --seeds=10 --log-cli-level=info
 
 check: $(INSTALLED) ## format, lint, types, import rules

@@ -187,7 +187,7 @@ def test_flask_is_needed_only_by_those_who_use_it() -> None:
     assert told.stderr.splitlines()[-1] == 'ImportError: Flask is not installed; pip install "wecom-worker[flask]"'
 
 
-def test_of_a_thousand_requests_of_an_app_killed_again_and_again_exactly_the_committed_ones_are_delivered(
+def test_of_hundreds_of_requests_of_an_app_killed_again_and_again_exactly_the_committed_ones_are_delivered(
     environment: dict[str, str],
     ledger: Ledger,
     simulator: SimulatorControl,

@@ -392,7 +392,7 @@ def test_the_documentation_does_what_it_says(
     assert ledger.history.counts("hr-notices") == {State.SCHEDULED: 3}
 
 
-def test_of_a_thousand_transactions_of_a_program_killed_again_and_again_exactly_the_committed_ones_are_delivered(
+def test_of_hundreds_of_transactions_of_a_program_killed_again_and_again_exactly_the_committed_ones_are_delivered(
     environment: dict[str, str],
     ledger: Ledger,
     simulator: SimulatorControl,

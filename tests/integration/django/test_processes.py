@@ -13,7 +13,7 @@ from worker.simulator.control import SimulatorControl
 SCRIPT = Path(__file__).resolve().parents[2] / "killed_django.py"
 
 
-def test_of_a_thousand_transactions_of_a_project_killed_again_and_again_exactly_the_committed_ones_are_delivered(
+def test_of_hundreds_of_transactions_of_a_project_killed_again_and_again_exactly_the_committed_ones_are_delivered(
     environment: dict[str, str],
     ledger: Ledger,
     simulator: SimulatorControl,
