@@ -24,6 +24,19 @@ app.conf.beat_schedule = {
         },
         "options": {"queue": "wecom"},
     },
+    # A campaign, which has the moment in its name each time.
+    "news": {
+        "task": "wecom.campaign",
+        "schedule": 10.0,
+        "kwargs": {
+            "name": "news",
+            "sender": "default",
+            "message": {"msgtype": "text", "text": {"content": "{{ name }}, ten seconds have passed."}},
+            "recipients": [{"userid": "maliu", "name": "马六"}],
+            "urgent": True,
+        },
+        "options": {"queue": "wecom"},
+    },
     # A task of ours, for recipients and texts as they are when it is due.
     "report": {"task": "shop.report", "schedule": 3.0},
 }

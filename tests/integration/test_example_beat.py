@@ -44,8 +44,12 @@ def test_what_two_beats_send_arrives_once_and_control_c_stops_everything(
         return re.findall(r"\d\d:\d\d:\d\d  (\w+: .*)", log.read_text())
 
     eventually(
-        lambda: sum("zhangsan" in line for line in arrived()) >= 2 and any("wangwu" in line for line in arrived())
+        lambda: (
+            sum("zhangsan" in line for line in arrived()) >= 2
+            and {"wangwu", "maliu"} <= {line.partition(":")[0] for line in arrived()}
+        )
     )
+    assert "maliu: 马六, ten seconds have passed." in arrived()
     reports = Counter(line for line in arrived() if "report" in line)
     assert any(line.startswith("lisi: 李四, this is the report") for line in reports)
     assert set(reports.values()) == {1}
