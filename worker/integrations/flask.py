@@ -15,7 +15,8 @@ import click
 
 from worker.cli import CommandsOnUse
 from worker.cli import wecom as commands
-from worker.producer import Producer, ProducerServers
+from worker.producer import Producer
+from worker.producer_servers import ProducerServers
 from worker.settings import load_settings, put_into_environment, settings_in, unknown_settings_in_one_line
 
 try:

@@ -7,19 +7,15 @@ from sqlalchemy import Engine
 
 from worker.encryption import KeyRing
 from worker.ledger.borrowed import Transaction, after_commit, borrowed
-from worker.ledger.campaigns import (
-    Campaign,
-    Campaigns,
+from worker.ledger.campaign_intake import (
     MessageCopy,
     NewCampaign,
-    NotTakenBack,
-    UnknownCampaign,
     array_of,
     begin_campaign,
-    counted,
     finish_campaign,
     moment_of,
 )
+from worker.ledger.campaigns import Campaign, Campaigns, NotTakenBack, UnknownCampaign, counted
 from worker.ledger.card_updates import (
     CardUpdates,
     CardUpdateSettlement,

@@ -22,7 +22,8 @@ from worker.integrations.django.configuration import Configuration, configured
 from worker.integrations.django.outbox import ProjectOutbox
 from worker.ledger import Campaign, LedgerError, RecallStatus, Transaction
 from worker.messages import CardUpdate, Content
-from worker.producer import Producer, ProducerServers, message_uuid
+from worker.producer import Producer, message_uuid
+from worker.producer_servers import ProducerServers
 from worker.testing import CapturedCampaign, CapturedMessage
 
 

@@ -1,0 +1,73 @@
+"""What a producer works with: its settings, and its connections to the ledger, to Redis and to the broker."""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+from celery import Celery
+from redis import Redis
+
+from worker.broker import is_rabbitmq
+from worker.delivery.bell import Bell
+from worker.delivery.office import REDIS_SECONDS, open_redis
+from worker.ledger import Ledger, LedgerError, open_engine, require_migrated
+from worker.servers import embedded_database, open_servers
+from worker.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class _Connections:
+    ledger: Ledger
+    redis: Redis
+    celery: Celery
+    bell: Bell
+
+
+class ProducerServers:
+    """The settings of a producer, and its connections, which are opened when they are first needed."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+
+    @cached_property
+    def connections(self) -> _Connections:
+        """What is open.
+
+        Raises:
+            LedgerError: Postgres cannot be reached or has no tables yet.
+        """
+        servers = open_servers(self.settings)
+        ledger = Ledger(open_engine(servers.database_url))
+        try:
+            require_migrated(ledger.engine, embedded_in=embedded_database(self.settings))
+        except LedgerError:
+            ledger.engine.dispose()
+            raise
+        redis, celery = open_redis(servers.redis_url), _celery(servers.broker_url)
+        bell = Bell(
+            redis,
+            # The dispatcher rings if this fails, so a producer does not wait for a broker that is away.
+            lambda sender, slot: celery.send_task(
+                "wecom.deliver", args=[sender, slot], queue="wecom.deliver", retry=False
+            ),
+            self.settings.deliveries,
+        )
+        return _Connections(ledger, redis, celery, bell)
+
+    def close(self) -> None:
+        """Close the connections; they are opened again when they are needed again."""
+        connections = self.__dict__.pop("connections", None)
+        if connections is not None:
+            connections.ledger.engine.dispose()
+            connections.redis.close()
+            connections.celery.close()
+
+
+def _celery(broker_url: str) -> Celery:
+    """Make a Celery app that can only publish; the caller's own app and settings are not touched."""
+    app = Celery("wecom-producer", broker=broker_url, set_as_current=False, fixups=[])
+    app.conf.update(task_ignore_result=True, task_serializer="json")
+    if is_rabbitmq(broker_url):
+        app.conf.update(task_create_missing_queue_type="quorum", broker_connection_timeout=REDIS_SECONDS)
+    else:
+        app.conf.broker_transport_options = {"socket_timeout": REDIS_SECONDS, "socket_connect_timeout": REDIS_SECONDS}
+    return app
