@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
-from functools import cached_property, partial
+from functools import partial
 from typing import Any, overload
 from uuid import UUID
 
@@ -32,11 +32,10 @@ from worker.ledger import (
 )
 from worker.messages import CardUpdate, Content
 from worker.producer_servers import ProducerServers
-from worker.schedules import Schedules
+from worker.schedules import PAUSED_BY_HAND, Schedules
 from worker.settings import Settings, load_settings
 
 ROWS_AT_ONCE = 1000
-PAUSED_BY_HAND = "paused by hand"
 
 
 class UnknownMessage(LedgerError):  # noqa: N818 - what a producer reads
@@ -326,7 +325,7 @@ class Producer:
         with self._ledger_errors():
             return self._ledger.history.of_member(userid, limit)
 
-    @cached_property
+    @property
     def schedules(self) -> Schedules:
         """Messages and campaigns that are sent again and again."""
         return Schedules(lambda: self._ledger, self._ledger_errors, self._settings)

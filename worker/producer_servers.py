@@ -1,7 +1,7 @@
 """What a producer works with: its settings, and its connections to the ledger, to Redis and to the broker."""
 
+import threading
 from dataclasses import dataclass
-from functools import cached_property
 
 from celery import Celery
 from redis import Redis
@@ -27,14 +27,22 @@ class ProducerServers:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
+        self._opening = threading.Lock()
+        self._connections: _Connections | None = None
 
-    @cached_property
+    @property
     def connections(self) -> _Connections:
-        """What is open.
+        """What is open; of threads that are first at once, one opens it.
 
         Raises:
             LedgerError: Postgres cannot be reached or has no tables yet.
         """
+        with self._opening:
+            if self._connections is None:
+                self._connections = self._open()
+            return self._connections
+
+    def _open(self) -> _Connections:
         servers = open_servers(self.settings)
         ledger = Ledger(open_engine(servers.database_url))
         try:
@@ -55,7 +63,8 @@ class ProducerServers:
 
     def close(self) -> None:
         """Close the connections; they are opened again when they are needed again."""
-        connections = self.__dict__.pop("connections", None)
+        with self._opening:
+            connections, self._connections = self._connections, None
         if connections is not None:
             connections.ledger.engine.dispose()
             connections.redis.close()

@@ -218,6 +218,15 @@ def test_a_paused_schedule_sends_nothing_and_goes_on_with_the_next_occurrence(
     assert until(NINE + 2 * DAY) == 1
 
 
+def test_a_program_that_stores_its_schedules_again_resumes_none_that_was_paused_unless_it_changed(
+    add: Callable[..., Schedule], producer: Producer
+) -> None:
+    add()
+    producer.schedules.pause("standup", "wrong text")
+    assert add(replace=True).paused_reason == "wrong text"
+    assert add(replace=True, message=Text(content="the right text")).paused_reason is None
+
+
 def test_a_removed_schedule_is_gone_and_what_it_sent_stays(
     add: Callable[..., Schedule],
     until: Callable[[datetime], int],

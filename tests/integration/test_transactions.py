@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from sqlalchemy import Connection, Engine, create_engine, make_url, text
 from sqlalchemy.exc import DataError
 from sqlalchemy.orm import Session, scoped_session, sessionmaker
 
-from worker import Campaign, LedgerError, Producer, State, Text
+from worker import Campaign, InvalidMessage, LedgerError, Producer, SendRequest, State, Text
 from worker.embedded import Servers
 from worker.ledger import Ledger, Transaction
 from worker.messages.sender import Sender
@@ -133,6 +134,23 @@ def test_a_savepoint_takes_back_what_was_sent_in_it(
         caller.order(2)
     assert orders() == {2}
     assert ledger.history.counts("hr") == {State.SCHEDULED: 1}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_is_refused_leaves_nothing_behind_in_a_transaction_that_goes_on(
+    kind: str, begin: Begin, producer: Producer, ledger: Ledger
+) -> None:
+    refused = [
+        SendRequest("hr", HELLO, users=("zhangsan",), idempotency_key="key"),
+        SendRequest("hr", HELLO, users=("lisi",), at=datetime(2020, 1, 1, tzinfo=UTC)),
+    ]
+    with begin(kind) as caller:
+        caller.order(1)
+        with pytest.raises(InvalidMessage, match="has passed"):
+            producer.send_many(refused, connection=caller.transaction)
+        again = producer.send("hr", HELLO, users=["zhangsan"], idempotency_key="key", connection=caller.transaction)
+    assert ledger.history.counts("hr") == {State.SCHEDULED: 1}
+    assert producer.status(again).state is State.SCHEDULED
 
 
 def test_the_savepoints_of_the_libraries_take_back_what_was_sent_in_them(

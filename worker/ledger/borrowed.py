@@ -71,7 +71,7 @@ class _Borrowed:
 
 @contextmanager
 def borrowed(transaction: Transaction) -> Iterator[Connection]:
-    """Yield a connection whose statements belong to the caller's transaction and never end it.
+    """Yield a connection whose statements belong to the caller's transaction, all or none, and never end it.
 
     Raises:
         LedgerError: there is no transaction that could be joined, or its database has no tables of ours.
@@ -79,7 +79,8 @@ def borrowed(transaction: Transaction) -> Iterator[Connection]:
     owned = _usable(_driver_connection(transaction))
     pool = NullPool(lambda: _Borrowed(owned), dialect=_ENGINE.dialect, reset_on_return=None)  # type: ignore[arg-type]
     try:
-        with Connection(_ENGINE, pool.connect()) as connection:
+        # A savepoint of our own: what is refused leaves nothing behind, and the caller's transaction can go on.
+        with Connection(_ENGINE, pool.connect()) as connection, connection.begin_nested():
             yield connection
     except ProgrammingError as error:
         if isinstance(error.orig, InvalidSchemaName | UndefinedTable):

@@ -18,13 +18,20 @@ _VALUES = """
             :late_within, :expires_after, :next_at)
 """
 _ADD = text(f"{_VALUES} on conflict (name) do nothing")
-# A program that stores its schedules whenever it starts must not lose the occurrence that is due just then.
+# A program that stores its schedules whenever it starts must not lose the occurrence that is due just then, nor resume
+# what a person paused: only a schedule that was changed goes on.
 _REPLACE = text(f"""
     {_VALUES}
     on conflict (name) do update
     set sender = excluded.sender, cron = excluded.cron, timezone = excluded.timezone, body = excluded.body,
         recipients = excluded.recipients, files = excluded.files, urgent = excluded.urgent,
-        late_within = excluded.late_within, expires_after = excluded.expires_after, paused_reason = null,
+        late_within = excluded.late_within, expires_after = excluded.expires_after,
+        paused_reason = case
+            when (stored.sender, stored.cron, stored.timezone, stored.body, stored.recipients, stored.urgent)
+                 = (excluded.sender, excluded.cron, excluded.timezone, excluded.body, excluded.recipients,
+                    excluded.urgent)
+            then stored.paused_reason
+        end,
         next_at = case
             when (stored.cron, stored.timezone) = (excluded.cron, excluded.timezone) and stored.paused_reason is null
             then stored.next_at else excluded.next_at
