@@ -10,8 +10,8 @@ from kombu.message import Message
 
 DUE_HEADER = "wecom_at"
 """Where a task carries the time that its sender gave Celery as eta or countdown."""
-KNOWS_TIME = ("wecom.send", "wecom.campaign")
-"""The tasks whose time the ledger keeps."""
+JUDGED_WITH_TIME = ("wecom.send", "wecom.campaign", "wecom.recall")
+"""The tasks that are carried out at once: of the first two the ledger keeps the time, a recall cannot wait."""
 KEPT_OF = "wecom"
 """The queue of requests; what else is thrown away is news that nobody needs an hour later."""
 
@@ -21,7 +21,7 @@ class Consumer(CeleryConsumer):
 
     Where a task is not due, Celery's worker holds on to its message. Redis then hands it to others again and again,
     and from RabbitMQ's quorum queues a worker gets nothing else once it holds as many as it has threads. Such a task
-    is carried out at once instead, and the ledger keeps its time.
+    is carried out at once instead, and whoever judges it is told its time.
     """
 
     class Blueprint(CeleryConsumer.Blueprint):  # type: ignore[misc,valid-type] # celery-types makes it a variable
@@ -39,7 +39,7 @@ class Consumer(CeleryConsumer):
 
         def on_task_received(message: Message) -> object:
             headers = message.headers or {}
-            if headers.get("eta") and headers.get("task") in KNOWS_TIME:
+            if headers.get("eta") and headers.get("task") in JUDGED_WITH_TIME:
                 headers[DUE_HEADER] = headers.pop("eta")
             return handle(message)
 

@@ -63,9 +63,9 @@ def recall(task: Task[Any, Any], /, *args: Any, **kwargs: Any) -> None:  # noqa:
 
 
 @own_task(name="wecom.reject", bind=True, max_retries=None)
-def reject_task(task: Task[Any, Any], reason: str, request: dict[str, Any]) -> None:
+def reject_task(task: Task[Any, Any], /, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401
     """Keep what no task could be made of; only `worker.consumer` sends this."""
-    _finish(task, reject(office(), TaskRequest(**request), reason))
+    _finish(task, reject(office(), _request(task, args, kwargs)))
 
 
 @own_task(name="wecom.deliver")

@@ -18,7 +18,12 @@ def upgrade() -> None:
         "rejected_requests",
         sa.Column("id", sa.BigInteger(), sa.Identity(), nullable=False),
         sa.Column("task", sa.Text(), nullable=False),
-        sa.Column("task_id", sa.Text(), nullable=False, comment="unique: a broker may hand over the same task twice"),
+        sa.Column(
+            "task_id",
+            sa.Text(),
+            nullable=False,
+            comment="chosen by the program, which may call several requests alike",
+        ),
         sa.Column(
             "arguments",
             sa.Text(),
@@ -37,7 +42,13 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name="rejected_requests_pkey"),
         schema="wecom",
     )
-    op.create_index("rejected_requests_task_id_key", "rejected_requests", ["task_id"], schema="wecom", unique=True)
+    op.create_index(
+        "rejected_requests_task_id_arguments_key",
+        "rejected_requests",
+        ["task_id", sa.text("md5(arguments)")],
+        schema="wecom",
+        unique=True,
+    )
     op.create_index("rejected_requests_rejected_at", "rejected_requests", ["rejected_at"], schema="wecom")
 
 

@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -53,14 +54,13 @@ def add_sender(ledger: Ledger) -> None:
 def test_every_program_of_the_page_runs_and_does_what_it_says(
     redis_url: str, ledger: Ledger, start: Callable[..., CeleryProcess], eventually: Callable[..., None]
 ) -> None:
-    assert len(PROGRAMS) == 4
     add_sender(ledger)
     start(WORKER)
-    for written in PROGRAMS:
+    stored = [{State.SENT: 1}, {State.SENT: 3}, *[{State.SENT: 2, State.RECALLED: 1}] * 2]
+    for written, then in zip(PROGRAMS, stored, strict=True):
         program = written.replace("redis://localhost:6379/0", broker_form(redis_url))
-        program = program.replace("countdown=5", "countdown=1")
         subprocess.run([sys.executable, "-W", "error", "-c", program + KNOWS_ONLY_CELERY], check=True, timeout=60)
-    eventually(lambda: ledger.history.counts("hr-notices") == {State.SENT: 3, State.CANCELLED: 1})
+        eventually(partial(lambda then: ledger.history.counts("hr-notices") == then, then))
     assert ledger.rejected.list() == []
 
 

@@ -1,8 +1,10 @@
 """Requests of programs that know only Celery: refused ones are kept until a person decides, and nothing is lost."""
 
+import hashlib
 import json
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -18,9 +20,9 @@ from worker import State
 from worker.cli import wecom
 from worker.delivery.office import Office
 from worker.delivery.reap import reap
-from worker.delivery.rejections import REJECTED_KEPT, carry_out, retry
-from worker.delivery.task_requests import MOST_RECIPIENTS, Desk, TaskRequest
-from worker.ledger import Ledger
+from worker.delivery.rejections import REJECTED_KEPT, carry_out, reject, retry
+from worker.delivery.task_requests import LONGEST_TASK_ID, MOST_RECIPIENTS, Desk, TaskRequest
+from worker.ledger import Ledger, open_engine
 from worker.messages.sender import Sender
 from worker.processes import WORKER, CeleryProcess
 from worker.servers import broker_form
@@ -28,6 +30,7 @@ from worker.settings import settings
 
 HELLO = {"msgtype": "text", "text": {"content": "from afar"}}
 PAYROLL = {"sender": "payroll", "message": HELLO, "users": ["a"]}
+NOTHING_MORE: dict[str, Any] = {"args": [], "kwargs": {}, "at": None}
 IMPATIENT = """
 from worker.delivery import rejections
 
@@ -117,6 +120,89 @@ def test_a_task_that_a_broker_hands_over_twice_is_kept_once(office: Office) -> N
         carry_out(office, TaskRequest("wecom.send", "id-1", [], PAYROLL))
     [kept] = office.ledger.rejected.list()
     assert kept.rejections == 2
+
+
+def test_two_requests_that_a_program_calls_alike_are_both_kept(office: Office) -> None:
+    for user in ("a", "b"):
+        carry_out(office, TaskRequest("wecom.send", "id-1", [], PAYROLL | {"users": [user]}))
+    kept = [one.read_arguments() for one in office.ledger.rejected.list()]
+    assert [one["kwargs"]["users"] for one in kept if one] == [["a"], ["b"]]
+
+
+def test_a_request_is_kept_however_long_its_task_id_is(office: Office) -> None:
+    office.stopping.set()  # a fault that counts as passing ends the attempt
+    noise = "".join(hashlib.sha256(str(number).encode()).hexdigest() for number in range(200))
+    for task_id in (noise, noise + "x", "\0" * LONGEST_TASK_ID, "i" * LONGEST_TASK_ID):
+        assert carry_out(office, TaskRequest("wecom.send", task_id, [], PAYROLL))
+    *hashed, short = [one.task_id for one in office.ledger.rejected.list()]
+    assert {len(task_id) for task_id in hashed} == {len("sha256:") + 64}
+    assert len(set(hashed)) == 3
+    assert short == "i" * LONGEST_TASK_ID
+
+
+@pytest.mark.parametrize("task_id", ["\0" * 20, "\ud800", "\0" * LONGEST_TASK_ID, "i" * LONGEST_TASK_ID, "i" * 1000])
+def test_what_is_tried_again_has_the_key_it_had_at_first(office: Office, task_id: str) -> None:
+    request = TaskRequest("wecom.send", task_id, [], PAYROLL)
+    carry_out(office, request)
+    add_payroll(office.ledger)
+    [kept] = office.ledger.rejected.list()
+    assert retry(Desk(office.ledger, office.acceptance), kept) is None
+    carry_out(office, request)
+    assert office.ledger.rejected.list() == []
+    assert office.ledger.history.counts("payroll") == {State.SCHEDULED: 1}
+
+
+def test_a_log_line_cannot_be_forged_by_what_a_request_says(office: Office, caplog: pytest.LogCaptureFixture) -> None:
+    forged = "\n2031-01-01 ERROR root: all is lost\r\x1b[2J\u2028\x9b31m"
+    carry_out(office, TaskRequest(f"wecom.send{forged}", f"id{forged}", [], PAYROLL))
+    carry_out(office, TaskRequest("wecom.send", "i" * 150, [], {**PAYROLL, f"to{forged}": 1}))
+    handed_on = {"reason": f"no{forged}", "request": {"task": "t" * 10_000, "task_id": forged} | NOTHING_MORE}
+    reject(office, TaskRequest("wecom.reject", "id-3", [], handed_on))
+    assert office.ledger.rejected.count() == len(caplog.messages) == 3
+    assert all(line.isprintable() and len(line) < 1500 for line in caplog.messages)
+    assert "\\x1b[2J" in caplog.messages[0]
+    assert all(reason.isprintable() for reason in reasons(office.ledger))
+
+
+@pytest.mark.parametrize(
+    ("args", "kwargs"),
+    [
+        ([], {}),
+        (["no", {}], {}),
+        ([], {"reason": 5, "request": {"task": "t", "task_id": "i"} | NOTHING_MORE}),
+        ([], {"reason": "no", "request": "no"}),
+        ([], {"reason": "no", "request": {"task": "t"}}),
+        ([], {"reason": "no", "request": {"task": 5, "task_id": "i"} | NOTHING_MORE}),
+        ([], {"reason": "no", "request": {"task": "t", "task_id": "i"} | NOTHING_MORE | {"at": 5}}),
+        ([], {"reason": "no", "request": {"task": "t", "task_id": "i", "more": 1} | NOTHING_MORE}),
+        ([], {"reason": "no", "request": {"task": "t", "task_id": "i"} | NOTHING_MORE, "more": 1}),
+    ],
+)
+def test_a_rejection_that_no_worker_sent_is_kept_itself(
+    office: Office, args: list[Any], kwargs: dict[str, Any]
+) -> None:
+    assert reject(office, TaskRequest("wecom.reject", "id-1", args, kwargs))
+    [kept] = office.ledger.rejected.list()
+    assert (kept.task, kept.task_id) == ("wecom.reject", "id-1")
+    assert kept.reason.startswith("task: only workers send wecom.reject")
+    assert kept.read_arguments() == {"args": args, "kwargs": kwargs, "at": None}
+
+
+def test_a_campaign_is_recalled_with_no_connection_held_meanwhile(office: Office, database_url: str) -> None:
+    campaign = {"name": "c", "sender": "hr", "message": HELLO, "recipients": ["a"]}
+    recall = TaskRequest("wecom.recall", "id-2", [], {"campaign": "c"})
+    engine = open_engine(database_url, 1)  # two at most: what `take_back` needs
+    narrow = replace(office, ledger=Ledger(engine))
+    narrow.stopping.set()  # waiting for a connection in vain ends the attempt
+    assert carry_out(narrow, recall)
+    [kept] = office.ledger.rejected.list()
+    for name in ("c", "d"):
+        carry_out(office, TaskRequest("wecom.campaign", name, [], campaign | {"name": name}))
+    assert carry_out(narrow, TaskRequest("wecom.recall", "id-3", [], {"campaign": "d"}))
+    assert retry(Desk(narrow.ledger, office.acceptance), kept) is None
+    engine.dispose()
+    assert office.ledger.rejected.list() == []
+    assert office.ledger.history.counts("hr") == {State.CANCELLED: 2}
 
 
 def test_arguments_too_long_to_keep_are_cut_and_said_to_be(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -213,6 +299,7 @@ def test_what_celery_would_throw_away_is_kept(
     start(WORKER)
     app.send_task("wecom.sendd", kwargs=PAYROLL, queue="wecom", task_id="mistyped")
     app.send_task("wecom.send", kwargs=PAYROLL, queue="wecom", task_id="pickled", serializer="pickle")
+    app.send_task("wecom.reject", kwargs={"reason": "", "request": "", "x": 1}, queue="wecom", task_id="no worker's")
     app.send_task("wecom.reap.v2", queue="wecom.housekeeping")  # a newer release's; an hour later it is worth nothing
     with Connection(broker_form(redis_url)) as connection:
         raw = connection.Producer(routing_key="wecom")
@@ -220,12 +307,13 @@ def test_what_celery_would_throw_away_is_kept(
         raw.publish("{not json", headers={"task": "wecom.send", "id": "broken"}, **json_alike)
         raw.publish('{"hello": "you"}', **json_alike)
         raw.publish("[1, 2", **json_alike)
-    eventually(lambda: ledger.rejected.count() == 5)
+    eventually(lambda: ledger.rejected.count() == 6)
     kept = {one.task_id[:7]: one for one in ledger.rejected.list()}
     assert kept["mistype"].read_arguments() == {"args": [], "kwargs": PAYROLL, "at": None}
     assert "none named 'wecom.sendd'" in kept["mistype"].reason
     assert "pickle" in kept["pickled"].reason
     assert kept["broken"].read_arguments()["args"] == ["{not json"]
+    assert kept["no work"].read_arguments()["kwargs"] == {"reason": "", "request": "", "x": 1}
     nameless = [one.read_arguments()["args"] for one in ledger.rejected.list() if one.task_id.startswith("sha256:")]
     assert sorted(nameless, key=str) == [["[1, 2"], [{"hello": "you"}]]
     assert "from afar" not in (tmp_path / "worker-0.log").read_text()

@@ -1,6 +1,7 @@
 """Programs that know only Celery: `app.send_task("wecom.send", ...)`."""
 
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +57,22 @@ def test_a_message_is_recalled_by_name(
     message_id = producer.send("hr", Text(content="oops"), users=["zhangsan"])
     eventually(lambda: ledger.history.counts("hr") == {State.SENT: 1})
     app.send_task("wecom.recall", kwargs={"message_id": str(message_id)}, queue="wecom")
+    eventually(lambda: producer.status(message_id).state is State.RECALLED)
+
+
+@pytest.mark.usefixtures("_worker")
+def test_a_recall_that_is_not_due_is_refused_and_none_holds_up_a_worker(
+    app: Celery, producer: Producer, ledger: Ledger, eventually: Callable[..., None]
+) -> None:
+    message_id = producer.send("hr", Text(content="stays"), users=["zhangsan"])
+    eventually(lambda: ledger.history.counts("hr") == {State.SENT: 1})
+    app.send_task("wecom.recall", kwargs={"message_id": str(message_id)}, queue="wecom", countdown=3600)
+    eventually(lambda: ledger.rejected.count() == 1)
+    [kept] = ledger.rejected.list()
+    assert kept.reason.startswith("eta: a recall is carried out at once")
+    assert producer.status(message_id).state is State.SENT
+    due = datetime.now(UTC) - timedelta(seconds=1)
+    app.send_task("wecom.recall", kwargs={"message_id": str(message_id)}, queue="wecom", eta=due)
     eventually(lambda: producer.status(message_id).state is State.RECALLED)
 
 

@@ -8,7 +8,6 @@ from datetime import timedelta
 from worker.delivery.office import Office
 from worker.delivery.task_requests import Desk, Due, TaskRequest, read
 from worker.ledger import PASSING_FAULTS, LedgerError, RejectedRequest
-from worker.ledger.rejected import storable
 from worker.messages import InvalidMessage
 
 log = logging.getLogger(__name__)
@@ -19,6 +18,8 @@ PATIENCE_SECONDS = 60.0
 """How long a task waits in its worker for Postgres to come back; less than a broker waits for its answer."""
 LOOK_AGAIN_SECONDS = 1.0
 LONGEST_REASON = 1000
+LONGEST_NAME = 300
+"""Of a request in the log: its task and its id."""
 
 
 def carry_out(office: Office, request: TaskRequest) -> bool:
@@ -31,8 +32,10 @@ def carry_out(office: Office, request: TaskRequest) -> bool:
     def carry_out_or_keep() -> Due:
         try:
             step = read(request, Desk(office.ledger, office.acceptance))
+            if step.beforehand:
+                step.beforehand()
             with office.ledger.engine.begin() as connection:
-                return step(connection)
+                return step.write(connection)
         except PASSING_FAULTS:
             raise
         except Exception as error:  # noqa: BLE001 - whatever is wrong with it, a request is not lost
@@ -42,11 +45,12 @@ def carry_out(office: Office, request: TaskRequest) -> bool:
     return _patiently(office, request, carry_out_or_keep)
 
 
-def reject(office: Office, request: TaskRequest, reason: str) -> bool:
-    """Keep what no task can be made of; return as `carry_out`."""
+def reject(office: Office, request: TaskRequest) -> bool:
+    """Keep what no task can be made of, which a worker hands on as `wecom.reject`; return as `carry_out`."""
+    refused, reason = _handed_on(request)
 
     def keep() -> Due:
-        _keep(office, request, reason)
+        _keep(office, refused, reason)
         return {}
 
     return _patiently(office, request, keep)
@@ -62,10 +66,12 @@ def retry(desk: Desk, rejected: RejectedRequest) -> str | None:
     """
     try:
         step = read(_request_of(rejected), desk)
+        if step.beforehand:
+            step.beforehand()
         with desk.ledger.engine.begin() as connection:
             if not desk.ledger.rejected.take(connection, rejected):
                 return "somebody else has decided about it meanwhile"
-            step(connection)
+            step.write(connection)
     except PASSING_FAULTS:
         raise
     except Exception as error:  # noqa: BLE001 - as above
@@ -78,9 +84,32 @@ def retry(desk: Desk, rejected: RejectedRequest) -> str | None:
 def reason_of(error: Exception) -> str:
     """Say in one line why a request cannot be carried out."""
     if isinstance(error, InvalidMessage | LedgerError):
-        return " ".join(str(error).split())[:LONGEST_REASON]
+        return _in_one_line(str(error), LONGEST_REASON)
     log.error("a request met an error nobody foresaw", exc_info=error)
-    return f"{type(error).__name__}: {' '.join(str(error).split())}"[:LONGEST_REASON]
+    return _in_one_line(f"{type(error).__name__}: {error}", LONGEST_REASON)
+
+
+def _handed_on(request: TaskRequest) -> tuple[TaskRequest, str]:
+    """Return what a `wecom.reject` is about, and the reason; one that no worker sent is about itself."""
+    match request.args, request.kwargs:
+        case (
+            [],
+            {
+                "reason": str(reason),
+                "request": {
+                    "task": str(task),
+                    "task_id": str(task_id),
+                    "args": list(args),
+                    "kwargs": dict(kwargs),
+                    "at": at,
+                    **unknown,
+                },
+                **others,
+            },
+        ) if not unknown and not others and isinstance(at, str | None):
+            return TaskRequest(task, task_id, args, kwargs, at), _in_one_line(reason, LONGEST_REASON)
+        case _:
+            return request, "task: only workers send wecom.reject, and not with such arguments"
 
 
 def _request_of(rejected: RejectedRequest) -> TaskRequest:
@@ -93,12 +122,19 @@ def _request_of(rejected: RejectedRequest) -> TaskRequest:
 def _keep(office: Office, request: TaskRequest, reason: str) -> None:
     arguments = {"args": list(request.args), "kwargs": dict(request.kwargs), "at": request.at}
     office.ledger.rejected.keep(request.task, request.task_id, arguments, reason)
-    log.error("%s is refused and kept (`wecom rejected list`): %s", _name(request), storable(reason))
+    log.error("%s is refused and kept (`wecom rejected list`): %s", _name(request), reason)
 
 
 def _name(request: TaskRequest) -> str:
-    """Name a request so that every log can hold it: whoever sent it chose both parts."""
-    return storable(f"{request.task} {request.task_id}")
+    return _in_one_line(f"{request.task} {request.task_id}", LONGEST_NAME)
+
+
+def _in_one_line(words: str, longest: int) -> str:
+    """Make words from outside ones that a log or a terminal can take: what is not printable is spelt out."""
+    line = " ".join(words.split())[:longest]
+    return "".join(
+        character if character.isprintable() else character.encode("unicode_escape").decode() for character in line
+    )
 
 
 def _patiently(office: Office, request: TaskRequest, step: Callable[[], Due]) -> bool:

@@ -1,8 +1,10 @@
 """What programs that know only Celery ask for: each task's arguments, judged, and what is written for them."""
 
+import hashlib
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from difflib import get_close_matches
 from typing import Any
 from uuid import UUID
@@ -12,27 +14,50 @@ from sqlalchemy import Connection
 from worker.delivery.accept import AcceptanceRules, accept, check
 from worker.delivery.campaigns import CampaignRequest, accept_campaign, check_campaign
 from worker.delivery.requests import SendRequest, read_time
-from worker.ledger import Ledger, find_key
+from worker.ledger import Ledger, find_key, storable
 from worker.messages import InvalidMessage
 
 MOST_RECIPIENTS = 10_000
 """A campaign's recipients travel in one broker message; brokers are made for small ones."""
+LONGEST_TASK_ID = 200
+"""Of what a program calls its task: an index of Postgres holds nothing long, and Celery's own ids have 36."""
 
 Due = Mapping[str, int]
 """For how many messages each sender is to be rung for."""
-Step = Callable[[Connection], Due]
-"""Writes what was asked for, in the transaction of a connection."""
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What is to be done for a request.
+
+    Attributes:
+        write: writes what was asked for, in the transaction of a connection.
+        beforehand: what takes transactions of its own, while nothing else is held; doing it again changes nothing.
+    """
+
+    write: Callable[[Connection], Due]
+    beforehand: Callable[[], object] | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class TaskRequest:
-    """A task as the broker carried it; `at` is the time that Celery's own eta or countdown asked for."""
+    """A task as the broker carried it; `at` is the time that Celery's own eta or countdown asked for.
+
+    Its id is one that the ledger can hold: the sender chose it, and an id that is too long is replaced by its SHA-256.
+    """
 
     task: str
     task_id: str
     args: Sequence[Any]
     kwargs: Mapping[str, Any]
     at: str | None = None
+
+    def __post_init__(self) -> None:
+        """Make the id one that the ledger can hold; read back from there, it stays the same."""
+        task_id = storable(self.task_id)
+        if len(task_id) > LONGEST_TASK_ID:
+            task_id = f"sha256:{hashlib.sha256(task_id.encode()).hexdigest()}"
+        object.__setattr__(self, "task_id", task_id)
 
     @property
     def own_key(self) -> str:
@@ -102,11 +127,11 @@ def send(
     )
     checked = check(asked, desk.rules)
 
-    def step(connection: Connection) -> Due:
+    def write(connection: Connection) -> Due:
         accept(desk.ledger, connection, [checked], desk.rules)
         return {sender: 1}
 
-    return step
+    return Step(write)
 
 
 def campaign(
@@ -139,14 +164,14 @@ def campaign(
     )
     checked = check_campaign(asked, desk.rules)
 
-    def step(connection: Connection) -> Due:
+    def write(connection: Connection) -> Due:
         return {sender: accept_campaign(desk.ledger, connection, checked, recipients, desk.rules).messages}
 
-    return step
+    return Step(write)
 
 
 def recall(
-    _request: TaskRequest,
+    request: TaskRequest,
     desk: Desk,
     /,
     message_id: str | None = None,
@@ -155,24 +180,31 @@ def recall(
     idempotency_key: str | None = None,
     campaign: str | None = None,
 ) -> Step:
-    """Read a `wecom.recall` of one message, by its id or by its sender and key, or of a campaign."""
+    """Read a `wecom.recall` of one message, by its id or by its sender and key, or of a campaign; it cannot wait."""
     if [message_id, idempotency_key, campaign].count(None) != 2 or (idempotency_key and not sender):
         raise InvalidMessage(
             "arguments: name a message by message_id or by sender and idempotency_key, or name a campaign"
         )
+    due = read_time("eta", request.at)
+    if due and due > datetime.now(UTC):
+        raise InvalidMessage(
+            f"eta: a recall is carried out at once, it cannot wait until {due.isoformat()}; send it without Celery's "
+            "eta or countdown, when it is due"
+        )
+    if campaign:
+        found = desk.ledger.campaigns.find(campaign, sender)
+        return Step(
+            lambda _: {found.sender: found.messages}, beforehand=lambda: desk.ledger.campaigns.take_back(found.id)
+        )
 
-    def step(connection: Connection) -> Due:
-        if campaign:
-            found = desk.ledger.campaigns.find(campaign, sender)
-            desk.ledger.campaigns.take_back(found.id)
-            return {found.sender: found.messages}
+    def write(connection: Connection) -> Due:
         message = _uuid(message_id) if message_id else _of_key(connection, sender or "", idempotency_key or "")
         statuses = desk.ledger.recalls.request(message, connection)
         if not statuses:
             raise InvalidMessage(f"message_id: no message has the id {message}")
         return {status.sender: 1 for status in statuses}
 
-    return step
+    return Step(write)
 
 
 def _uuid(message_id: str) -> UUID:

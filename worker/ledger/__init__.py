@@ -34,7 +34,7 @@ from worker.ledger.intake import KeyHolder, NewMessage, find_key, hold_key, inse
 from worker.ledger.media import Media, StoredFile, keep_files
 from worker.ledger.reaper import Reaped, Reaper
 from worker.ledger.recalls import ClaimedRecall, Recalls, RecallSettlement, RecallStatus
-from worker.ledger.rejected import Rejected, RejectedRequest
+from worker.ledger.rejected import Rejected, RejectedRequest, storable
 from worker.ledger.retries import retry_message
 from worker.ledger.schedules import (
     DueSchedule,
@@ -147,5 +147,6 @@ __all__ = [
     "request_card_update",
     "require_migrated",
     "retry_message",
+    "storable",
     "unreachable",
 ]

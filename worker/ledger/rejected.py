@@ -14,7 +14,7 @@ MOST_CHARACTERS = 16 * 2**20
 _KEEP = text("""
     insert into wecom.rejected_requests as kept (task, task_id, arguments, reason, rejected_at)
     values (:task, :task_id, :arguments, :reason, wecom.clock())
-    on conflict (task_id) do update
+    on conflict (task_id, md5(arguments)) do update
     set reason = excluded.reason, rejected_at = excluded.rejected_at, rejections = kept.rejections + 1
 """)
 
@@ -73,7 +73,7 @@ class Rejected:
         self._engine = engine
 
     def keep(self, task: str, task_id: str, arguments: Mapping[str, Any], reason: str) -> None:
-        """Keep a request; the same task a second time only brings its reason up to date."""
+        """Keep a request; the same one a second time only brings its reason up to date."""
         # What JSON itself does not know, such as a date, is kept as its text.
         written = json.dumps(arguments, ensure_ascii=False, default=str)
         row = {"task": task, "task_id": task_id, "arguments": written[:MOST_CHARACTERS], "reason": reason}

@@ -332,13 +332,14 @@ class RejectedRequestRow(Base):
 
     __tablename__ = "rejected_requests"
     __table_args__ = (
-        Index("rejected_requests_task_id_key", "task_id", unique=True),
+        # A broker may hand over the same request twice.
+        Index("rejected_requests_task_id_arguments_key", "task_id", text("md5(arguments)"), unique=True),
         Index("rejected_requests_rejected_at", "rejected_at"),
     )
 
     id: Mapped[int] = mapped_column(BigInteger, Identity(), primary_key=True)
     task: Mapped[str]
-    task_id: Mapped[str] = mapped_column(comment="unique: a broker may hand over the same task twice")
+    task_id: Mapped[str] = mapped_column(comment="chosen by the program, which may call several requests alike")
     arguments: Mapped[str] = mapped_column(comment="JSON, as text: jsonb could not hold every string that JSON can")
     reason: Mapped[str]
     rejected_at: Mapped[datetime] = mapped_column(comment="the last time")
