@@ -5,10 +5,11 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from django.core import checks
+from django.core import checks, mail
 from django.core.management import call_command
 from django.db import connection, connections
 from django.test import override_settings
+from django.test.utils import setup_test_environment, teardown_test_environment
 from sqlalchemy import make_url, text
 
 from worker import State, Text
@@ -88,6 +89,22 @@ def test_missing_tables_are_a_warning_of_the_database_check_and_wecom_migrate_ma
     assert "has no tables of wecom-worker yet" in words
     call_command("wecom", "migrate", stdout=io.StringIO())
     assert found(["default"]) == []
+
+
+def test_missing_tables_are_told_of_also_if_mails_are_kept_in_memory_but_not_in_tests(ledger: Ledger) -> None:
+    with ledger.engine.begin() as own:
+        own.execute(text("drop schema wecom cascade"))
+    ledger.engine.dispose()
+    mail.get_connection("django.core.mail.backends.locmem.EmailBackend")
+    try:
+        assert [number for number, _ in found(["default"])] == ["wecom.W002"]
+    finally:
+        del mail.outbox
+    setup_test_environment()
+    try:
+        assert found(["default"]) == []
+    finally:
+        teardown_test_environment()
 
 
 def test_no_migration_is_ever_due() -> None:

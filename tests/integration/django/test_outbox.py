@@ -5,6 +5,7 @@ from collections.abc import Callable
 from contextlib import suppress
 
 import pytest
+from django.core import mail
 from django.db import transaction
 from django.test import SimpleTestCase, TestCase
 from django.test.utils import setup_test_environment, teardown_test_environment
@@ -94,6 +95,30 @@ def test_who_wants_the_ledger_in_tests_can_have_it(project: Project) -> None:
         assert wecom.outbox == []
     finally:
         teardown_test_environment()
+
+
+def test_a_project_that_keeps_its_mails_in_memory_outside_of_tests_sends_messages_all_the_same() -> None:
+    mail.get_connection("django.core.mail.backends.locmem.EmailBackend")
+    try:
+        assert mail.outbox == []
+        assert wecom.status(wecom.send("hr", HELLO, users=["zhangsan"])).state is State.SCHEDULED
+        with pytest.raises(AttributeError, match="only in Django's test environment"):
+            _ = wecom.outbox
+    finally:
+        del mail.outbox
+
+
+def test_in_tests_messages_are_captured_even_if_somebody_has_taken_the_outbox_for_mails_away(ledger: Ledger) -> None:
+    setup_test_environment()
+    mails = mail.outbox
+    try:
+        del mail.outbox
+        wecom.send("hr", HELLO, users=["zhangsan"])
+        assert len(wecom.outbox) == 1
+    finally:
+        mail.outbox = mails
+        teardown_test_environment()
+    assert ledger.history.counts("hr") == {}
 
 
 def test_outside_of_tests_there_is_no_outbox() -> None:

@@ -4,12 +4,13 @@ from collections.abc import Sequence
 from typing import Any
 
 from django.apps import AppConfig
-from django.core import checks, mail
+from django.core import checks
 from django.db import connections
 from sqlalchemy import make_url
 from sqlalchemy.exc import ArgumentError
 
 from worker.integrations.django.configuration import configured
+from worker.integrations.django.outbox import in_test_environment
 from worker.ledger import LedgerError, open_engine, require_migrated
 from worker.settings import SettingsError
 
@@ -63,7 +64,7 @@ def check_tables(
     except SettingsError:
         return []  # the other check says so
     # A test run captures what is sent, and has no ledger.
-    captured = hasattr(mail, "outbox") and chosen.outbox_in_tests
+    captured = in_test_environment() and chosen.outbox_in_tests
     if (
         chosen.alias is None
         or chosen.alias not in (databases or ())

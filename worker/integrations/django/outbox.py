@@ -1,5 +1,6 @@
 """What a Django project asked to send while it is tested."""
 
+import sys
 from collections.abc import Iterable, Sequence
 from functools import partial
 from uuid import UUID
@@ -10,6 +11,15 @@ from worker.delivery.accept import AcceptanceRules, CheckedRequest
 from worker.delivery.campaigns import CheckedCampaign, Recipient
 from worker.ledger import Campaign
 from worker.testing import CapturedCampaign, CapturedMessage, Outbox
+
+
+def in_test_environment() -> bool:
+    """Whether Django runs tests in this process: what is sent is captured then."""
+    # Django has no public word for it; this is what setup_test_environment leaves until teardown_test_environment.
+    # `mail.outbox` is none: the locmem backend makes one in any process, and there messages would be lost.
+    # Who runs tests has imported the module; it is large, so others need not.
+    state = getattr(sys.modules.get("django.test.utils"), "_TestState", None)
+    return hasattr(state, "saved_data")
 
 
 class ProjectOutbox(Outbox):

@@ -19,7 +19,7 @@ from worker.delivery.capture import Capture
 from worker.delivery.office import acceptance_rules
 from worker.delivery.requests import SendRequest
 from worker.integrations.django.configuration import Configuration, configured
-from worker.integrations.django.outbox import ProjectOutbox
+from worker.integrations.django.outbox import ProjectOutbox, in_test_environment
 from worker.ledger import Campaign, LedgerError, RecallStatus, Transaction
 from worker.messages import CardUpdate, Content
 from worker.producer import Producer, message_uuid
@@ -156,10 +156,10 @@ class DjangoProducer(Producer):
 
     def _test_outbox(self) -> ProjectOutbox | None:
         """Return the outbox of the running test; Django begins each test with a new outbox for mails, and so do we."""
-        mails = getattr(mail, "outbox", None)
-        if mails is None:
+        if not in_test_environment():
             return None
-        if self._of_mails is not mails:
+        mails = getattr(mail, "outbox", None)
+        if self._kept is None or self._of_mails is not mails:
             self._of_mails, self._kept = mails, ProjectOutbox(self.database or DEFAULT_DB_ALIAS)
         return self._kept
 
