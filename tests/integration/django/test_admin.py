@@ -1,5 +1,6 @@
 """The admin pages, as a person's browser asks for them."""
 
+from collections.abc import Callable
 from uuid import UUID
 
 import pytest
@@ -146,6 +147,34 @@ def test_failed_messages_are_sent_again_and_others_are_left_alone(chief: Client,
     again = wecom.status(failed)
     assert (again.state, again.errcode, again.error) == (State.SCHEDULED, None, None)
     assert [wecom.status(one).state for one in (expired, recalled, sent)] == [State.FAILED, State.FAILED, State.SENT]
+
+
+def test_an_action_is_done_at_once_although_the_request_is_a_transaction_and_the_ledger_elsewhere(
+    chief: Client,
+    ledger: Ledger,
+    project: Callable[..., None],
+    database_url: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    waiting, failed = (wecom.send("hr", HELLO, users=["zhangsan"]) for _ in range(2))
+    change(ledger, failed, state="failed")
+    project(DATABASE_URL=database_url)
+    monkeypatch.setitem(connection.settings_dict, "ATOMIC_REQUESTS", True)
+    assert told(chief, MESSAGES, "retry", waiting, failed) == [
+        "Sent again: 1 of 2 messages.",
+        "Not 1: only what has failed can be sent again.",
+    ]
+    assert told(chief, MESSAGES, "take_back", waiting, failed) == ["Taken back: 2 of 2 messages."]
+    assert [wecom.status(one).state for one in (waiting, failed)] == [State.CANCELLED, State.CANCELLED]
+
+
+@pytest.mark.parametrize("action", ["take_back", "retry"])
+def test_a_ledger_that_cannot_be_reached_is_told_of(chief: Client, project: Callable[..., None], action: str) -> None:
+    message = wecom.send("hr", HELLO, users=["zhangsan"])
+    project(DATABASE_URL="postgresql://127.0.0.1:1/nowhere")
+    _, reason = told(chief, MESSAGES, action, message)
+    assert reason.startswith("Not 1: ")
+    assert "Postgres" in reason
 
 
 def test_an_action_on_too_many_messages_does_nothing_and_says_so(

@@ -17,6 +17,7 @@ from worker.integrations.django import wecom
 from worker.integrations.django.configuration import configured
 from worker.integrations.django.models import Campaign, Message
 from worker.ledger import LedgerError, State
+from worker.producer import Producer
 from worker.settings import SettingsError
 
 MOST_LISTED = 5000
@@ -82,7 +83,11 @@ class ReadOnly(admin.ModelAdmin):
 
 
 class MessageAdmin(ReadOnly):
-    """Messages, the newest first."""
+    """Messages, the newest first.
+
+    The actions are those of `Producer`: that of Django may wait for the commit of the request's transaction, and the
+    page has to tell what was done.
+    """
 
     list_display = ("id", "sender_id", "to", "state", "send_at", "sent_at", "error")
     list_filter = ("state", "sender")
@@ -156,7 +161,7 @@ class MessageAdmin(ReadOnly):
         """Take messages back, with all parts of their audience."""
 
         def recall(message: UUID) -> str | None:
-            [own, *_] = [part for part in wecom.recall(message) if part.id == message]
+            [own] = [part for part in Producer.recall(wecom, message) if part.id == message]
             return None if own.state in TAKEN_BACK else own.recall_error or f"it is {own.state}"
 
         self._each(request, chosen, recall, "Taken back: {} of {} messages.")
@@ -166,7 +171,7 @@ class MessageAdmin(ReadOnly):
         """Have failed messages sent again."""
 
         def retry(message: UUID) -> str | None:
-            return None if wecom.retry(message) else "only what has failed can be sent again"
+            return None if Producer.retry(wecom, message) else "only what has failed can be sent again"
 
         self._each(request, chosen, retry, "Sent again: {} of {} messages.")
 
@@ -179,11 +184,19 @@ class MessageAdmin(ReadOnly):
             told = f"Nothing is done: an action takes at most {MOST_AT_ONCE} messages; there are actions for campaigns."
             self.message_user(request, told, messages.ERROR)
             return
-        reasons = Counter(act(message) for message in ids)
+        reasons = Counter(_tried(act, message) for message in ids)
         done = reasons.pop(None, 0)
         self.message_user(request, told.format(done, len(ids)), messages.SUCCESS if done else messages.WARNING)
         for reason, number in reasons.items():
             self.message_user(request, f"Not {number}: {reason}.", messages.WARNING)
+
+
+def _tried(act: Callable[[UUID], str | None], message: UUID) -> str | None:
+    """Act on a message; return why it could not be done, or None."""
+    try:
+        return act(message)
+    except LedgerError as error:
+        return str(error)
 
 
 class CampaignAdmin(ReadOnly):
