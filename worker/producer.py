@@ -168,16 +168,21 @@ class Producer:
     def retry(self, message_id: UUID | str, *, connection: Transaction | None = None) -> bool:
         """Have a failed message sent again, with its failed parts; return False if nothing of it had failed.
 
-        What expired or was taken back since is left alone.
+        What expired or was taken back since, also with its campaign, is left alone.
 
         Raises:
-            UnknownMessage: that is no message id.
+            UnknownMessage: no message has this id.
         """
+        if self.capture is not None:
+            self.status(message_id)  # only an unknown one is refused: nothing of what is captured ever fails
+            return False
         with self._transaction(connection) as transaction:
-            sender = retry_message(transaction, message_uuid(message_id))
-        if sender is not None:
-            self._ring(sender, connection)
-        return sender is not None
+            retried = retry_message(transaction, message_uuid(message_id))
+        if retried is None:
+            raise UnknownMessage(f"no message has the id {message_id}; `wecom send` and Producer.send return it")
+        if retried.any_failed:
+            self._ring(retried.sender, connection)
+        return retried.any_failed
 
     def update_card(self, message_id: UUID | str, update: CardUpdate, *, connection: Transaction | None = None) -> None:
         """Change a card that was sent, once: a worker does it, and `status(...).card_updates` tells what became of it.

@@ -201,7 +201,7 @@ def test_a_captured_campaign_can_be_looked_up_and_recalled(outbox: Outbox, wecom
 
 
 def test_what_was_never_sent_is_unknown(outbox: Outbox, wecom: Producer) -> None:
-    for ask in (wecom.status, wecom.recall):
+    for ask in (wecom.status, wecom.recall, wecom.retry):
         with pytest.raises(UnknownMessage, match="no message has the id"):
             ask(UUID(int=1))
     for ask_campaign in (wecom.campaign_status, lambda name: wecom.recall(campaign=name)):
@@ -212,6 +212,12 @@ def test_what_was_never_sent_is_unknown(outbox: Outbox, wecom: Producer) -> None
     with pytest.raises(UnknownCampaign, match="several senders"):
         wecom.campaign_status("payday")
     assert isinstance(outbox[0], CapturedCampaign)
+
+
+def test_nothing_that_was_captured_has_failed_and_could_be_sent_again(outbox: Outbox, wecom: Producer) -> None:
+    message = wecom.send("hr", HELLO, users=["zhangsan"])
+    assert not wecom.retry(message)
+    assert len(outbox) == 1
 
 
 NEED_A_LEDGER: list[Callable[[Producer], object]] = [
