@@ -105,11 +105,7 @@ class Producer:
         checked = [check(request, rules) for request in requests]
         if self.capture is not None:
             return self.capture.accept(checked, rules)
-        with self._transaction(connection) as transaction:
-            ids = self._accept(checked, transaction, rules)
-        for sender in {one.request.sender for one in checked}:
-            self._ring(sender, connection)
-        return ids
+        return self._store(checked, rules, connection)
 
     def status(self, message_id: UUID | str) -> MessageStatus:
         """Return everything known about a message.
@@ -356,10 +352,15 @@ class Producer:
     def _bell(self) -> Bell:
         return self._servers.connections.bell
 
-    def _accept(self, checked: Sequence[CheckedRequest], connection: Connection, rules: AcceptanceRules) -> list[UUID]:
+    def _store(
+        self, checked: Sequence[CheckedRequest], rules: AcceptanceRules, connection: Transaction | None
+    ) -> list[UUID]:
         ids: list[UUID] = []
-        for begin in range(0, len(checked), ROWS_AT_ONCE):
-            ids += accept(self._ledger, connection, checked[begin : begin + ROWS_AT_ONCE], rules)
+        with self._transaction(connection) as transaction:
+            for begin in range(0, len(checked), ROWS_AT_ONCE):
+                ids += accept(self._ledger, transaction, checked[begin : begin + ROWS_AT_ONCE], rules)
+        for sender in {one.request.sender for one in checked}:
+            self._ring(sender, connection)
         return ids
 
     @contextmanager

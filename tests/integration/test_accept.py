@@ -3,10 +3,9 @@
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
-from uuid import UUID, uuid4
+from uuid import UUID
 
 import pytest
-import uuid_utils.compat as uuids
 from sqlalchemy import text
 
 from worker import (
@@ -221,17 +220,6 @@ def test_without_a_duplicate_check_the_ledger_says_so(producer: Producer) -> Non
     assert "duplicate_check_interval" not in body
 
 
-def test_a_request_may_name_the_id_of_its_message_and_of_the_first_part_if_there_are_several(
-    producer: Producer,
-) -> None:
-    named = uuids.uuid7()
-    users = [f"u{number}" for number in range(1001)]
-    [message] = producer.send_many([SendRequest("hr", HELLO, users=users, id=named)])
-    assert message == named
-    assert len(producer.status(named).parts) == 1
-
-
-@pytest.mark.parametrize("named", ["019a9f3e-6c1b-7c3a-9d52-0b5f3c1e2a77", uuid4()])
-def test_an_id_that_is_no_uuid7_is_refused(producer: Producer, named: UUID) -> None:
-    with pytest.raises(InvalidMessage, match="id: a UUIDv7 is needed"):
-        producer.send_many([SendRequest("hr", HELLO, users=["zhangsan"], id=named)])
+def test_a_request_has_no_say_in_the_id_of_its_message() -> None:
+    with pytest.raises(TypeError, match="unexpected keyword argument 'id'"):
+        SendRequest("hr", HELLO, users=["zhangsan"], id=UUID(int=1))  # type: ignore[call-arg]

@@ -54,12 +54,16 @@ class AcceptanceRules:
 
 @dataclass(frozen=True, slots=True)
 class CheckedRequest:
-    """A request that can be sent, with its audience divided and its files read."""
+    """A request that can be sent, with its audience divided and its files read.
+
+    `id` is that of its first message if somebody was told it already; otherwise it gets a new one when it is accepted.
+    """
 
     request: SendRequest
     content: Content
     audience: tuple[Recipients, ...]
     files: tuple[StoredFile, ...]
+    id: UUID | None = None
 
     @property
     def content_hash(self) -> bytes:
@@ -94,8 +98,6 @@ def check(request: SendRequest, rules: AcceptanceRules) -> CheckedRequest:
             sendable(key)
         except ValueError as error:
             raise InvalidMessage(f"idempotency_key: {error}") from None
-    if request.id is not None and (not isinstance(request.id, UUID) or request.id.version != 7):
-        raise InvalidMessage("id: a UUIDv7 is needed, as uuid7() of the library uuid_utils.compat makes them")
     content, files = take_over_files(request.message, rules.media_hosts)
     return CheckedRequest(request, content, tuple(split(recipients)), tuple(files))
 
@@ -188,7 +190,7 @@ def messages_of(checked: CheckedRequest, now: datetime, rules: AcceptanceRules) 
     body = checked.content.body()
     first: UUID | None = None
     for part in checked.audience:
-        message_id = uuids.uuid7() if first or request.id is None else request.id
+        message_id = uuids.uuid7() if first or checked.id is None else checked.id
         send_at = requested_at
         if not request.urgent:
             send_at = rules.quiet.stagger(requested_at, now=now, message=message_id, latest=expires_at)

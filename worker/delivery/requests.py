@@ -4,7 +4,6 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Self
-from uuid import UUID
 
 from worker.messages import Content, InvalidMessage, content_from_body, recipients_of_body
 
@@ -25,7 +24,6 @@ class SendRequest:
         urgent: go before everything else, in quiet windows too.
         idempotency_key: asking again with the same key and message sends nothing and returns the first id.
         late_is_now: a due time that has passed means now, for requests that have waited in a queue.
-        id: a UUIDv7 that the message shall have; otherwise it gets a new one when it is accepted.
     """
 
     sender: str
@@ -39,7 +37,6 @@ class SendRequest:
     urgent: bool = False
     idempotency_key: str | None = None
     late_is_now: bool = False
-    id: UUID | None = None
 
     @classmethod
     def from_json(

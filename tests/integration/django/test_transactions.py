@@ -2,6 +2,8 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 from django.contrib.auth.models import Group
@@ -10,6 +12,7 @@ from django.test import override_settings
 from redis import Redis
 
 from worker import (
+    File,
     IdempotencyConflict,
     InvalidMessage,
     Producer,
@@ -19,6 +22,7 @@ from worker import (
     UnknownMessage,
     UnknownSender,
 )
+from worker.delivery import accept
 from worker.integrations.django import wecom
 from worker.ledger import Ledger, LedgerError
 
@@ -174,6 +178,32 @@ class TestWhereTheLedgerIsElsewhere:
     def test_what_cannot_be_sent_is_refused_at_once(self) -> None:
         with transaction.atomic(), pytest.raises(InvalidMessage, match="nobody is named"):
             wecom.send("hr", HELLO)
+
+    @pytest.mark.parametrize("field", ["at", "expires"])
+    def test_a_time_that_has_passed_is_refused_at_once(self, field: str) -> None:
+        past = datetime.now(UTC) - timedelta(hours=1)
+        request = SendRequest("hr", HELLO, users=["zhangsan"], **{field: past})
+        with transaction.atomic(), pytest.raises(InvalidMessage, match=f"{field}: "):
+            wecom.send_many([request])
+
+    def test_a_due_time_that_passes_before_the_commit_means_now(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        with transaction.atomic():
+            message = wecom.send("hr", HELLO, users=["zhangsan"], at=datetime.now(UTC) - timedelta(seconds=30))
+            monkeypatch.setattr(accept, "CLOCK_TOLERANCE", timedelta(0))  # as if much more time had passed
+        assert wecom.status(message).state is State.SCHEDULED
+
+    def test_a_large_audience_is_sent_after_the_commit_too(self) -> None:
+        with transaction.atomic():
+            message = wecom.send("hr", HELLO, users=[f"user{number}" for number in range(1001)])
+        assert len(wecom.status(message).parts) == 1
+
+    def test_a_file_is_read_when_it_is_asked_for(self, tmp_path: Path) -> None:
+        path = tmp_path / "payslip.txt"
+        path.write_text("a lot of money")
+        with transaction.atomic():
+            message = wecom.send("hr", File(path=path), users=["zhangsan"])
+            path.unlink()
+        assert wecom.status(message).state is State.SCHEDULED
 
     def test_what_fails_after_the_commit_is_logged_and_keeps_nothing_else_from_being_sent(
         self, caplog: pytest.LogCaptureFixture

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import cached_property, partial
 from typing import Any, overload
 from uuid import UUID
@@ -13,7 +13,7 @@ from django.core import mail
 from django.db import DEFAULT_DB_ALIAS, connections, transaction
 from sqlalchemy import Connection
 
-from worker.delivery.accept import check
+from worker.delivery.accept import CheckedRequest, check, due_time, end_time
 from worker.delivery.campaigns import Recipient
 from worker.delivery.capture import Capture
 from worker.delivery.office import acceptance_rules
@@ -44,11 +44,11 @@ class DjangoProducer(Producer):
         if connection is not None or not self._deferred():
             return super().send_many(requests, connection=connection)
         rules = acceptance_rules(self._settings)
-        asked = [_kept(request) for request in requests]
-        for request in asked:
-            check(request, rules)
-        self._after_commit(partial(super().send_many, asked))
-        return [request.id for request in asked if request.id is not None]
+        asked = [_judged_now(check(request, rules)) for request in requests]
+        ids = [uuids.uuid7() for _ in asked]
+        told = [replace(checked, id=message) for checked, message in zip(asked, ids, strict=True)]
+        self._after_commit(partial(self._store, told, rules, None))
+        return ids
 
     @overload
     def recall(self, message_id: UUID | str, *, connection: Transaction | None = None) -> list[RecallStatus]: ...
@@ -221,16 +221,12 @@ def _in_transaction(alias: str) -> bool:
     return django.in_atomic_block or not autocommit
 
 
-def _kept(request: SendRequest) -> SendRequest:
-    """Return a request that can be read twice, and has its id already."""
-    return replace(
-        request,
-        users=_readable_twice(request.users),
-        parties=_readable_twice(request.parties),
-        tags=_readable_twice(request.tags),
-        id=request.id or uuids.uuid7(),
-    )
+def _judged_now(checked: CheckedRequest) -> CheckedRequest:
+    """Judge the times of a request that waits for a commit: afterwards nobody is there to be told.
 
-
-def _readable_twice(named: Any) -> Any:  # noqa: ANN401 - judged by `check`
-    return tuple(named) if isinstance(named, Iterable) and not isinstance(named, str | bytes) else named
+    Raises:
+        InvalidMessage: it is due or expires in the past.
+    """
+    request = checked.request
+    end_time(request.expires, due_time(request.at, datetime.now(UTC), late_is_now=request.late_is_now))
+    return replace(checked, request=replace(request, late_is_now=True))
