@@ -16,7 +16,8 @@ def stopped_by_control_c() -> Iterator[None]:
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
-    signal.signal(signal.SIGTERM, interrupt)
+    for stop in (signal.SIGINT, signal.SIGTERM):  # shells have what runs in the background ignore Ctrl-C
+        signal.signal(stop, interrupt)
     with suppress(KeyboardInterrupt):
         yield
 

@@ -24,16 +24,16 @@ def upgrade() -> None:
         schema="wecom",
         postgresql_where=sa.text("state = 'scheduled'"),
     )
-    _index_what_cannot_wait(ITS_END, "sender")
+    _index_what_cannot_wait("messages_pressing", ITS_END, "sender")
+    # At the end, as nobody can even read the table from here to the commit.
+    op.drop_index("messages_that_cannot_wait", "messages", schema="wecom")
 
 
 def downgrade() -> None:
-    _index_what_cannot_wait("sender", ITS_END)
+    _index_what_cannot_wait("messages_that_cannot_wait", "sender", ITS_END)
+    op.drop_index("messages_pressing", "messages", schema="wecom")
     op.drop_index("messages_by_due_time", "messages", schema="wecom")
 
 
-def _index_what_cannot_wait(*columns: str | sa.TextClause) -> None:
-    op.drop_index("messages_that_cannot_wait", "messages", schema="wecom")
-    op.create_index(
-        "messages_that_cannot_wait", "messages", list(columns), schema="wecom", postgresql_where=sa.text(CANNOT_WAIT)
-    )
+def _index_what_cannot_wait(name: str, *columns: str | sa.TextClause) -> None:
+    op.create_index(name, "messages", list(columns), schema="wecom", postgresql_where=sa.text(CANNOT_WAIT))

@@ -66,7 +66,7 @@ def up(*, with_simulator: bool, simulator_port: int | None, workers: int) -> Non
         crew.start("beat", BEAT, environment | _without_ticking(settings))
         if lock and control:
             lock.note(str(os.getpid()), control.base_url)
-        _introduce(settings, control, workers, senders)
+        _introduce(settings, servers, control, workers, senders)
         _watch(crew, control)
 
 
@@ -197,7 +197,9 @@ def _or_pause(name: str) -> str:
     return "" if name == DEFAULT else f", pause it (`wecom senders pause {name}`)"
 
 
-def _introduce(settings: Settings, control: SimulatorControl | None, workers: int, senders: Sequence[str]) -> None:
+def _introduce(
+    settings: Settings, servers: Servers, control: SimulatorControl | None, workers: int, senders: Sequence[str]
+) -> None:
     """Say what runs and what to do next."""
     where = "named servers" if settings.database_url and settings.redis_url else f"servers in {settings.home}"
     tell(
@@ -213,9 +215,11 @@ def _introduce(settings: Settings, control: SimulatorControl | None, workers: in
         tell(f"send from a second terminal, {surroundings}:")
         tell(f"    {wecom} send {sender} --text 'Hello 你好' --user zhangsan")
         tell(f"    {wecom} status <the id it prints>")
-        tell("what is not urgent waits from 60 s before to 120 s after each minute 0 and 30")
+        tell("what is not urgent waits around each minute 0 and 30, up to 7 minutes")
     else:
         tell(f"no sender yet: `{wecom} senders add --help`, or set WECOM_CORPID, WECOM_CORPSECRET, WECOM_AGENTID")
+    if settings.redis_url is None and settings.broker_url is None:
+        tell(f"the broker, for programs that know only Celery: {servers.broker_url}")
     if control:
         tell(f"what the local WeCom was sent: {control.base_url}/simulator/deliveries")
     tell("Ctrl-C stops everything in order")

@@ -16,7 +16,7 @@ DUE = """
          or campaign not in (select paused.id from wecom.campaigns as paused where paused.paused_reason is not null))
 """
 
-# In a quiet window only urgent messages go, and those that cannot wait for its end; the index messages_that_cannot_wait
+# In a quiet window only urgent messages go, and those that cannot wait for its end; the index messages_pressing
 # serves the second kind, so that nobody looks through the backlog that waits.
 CANNOT_WAIT = """
     priority in (1, 2) and (expires_at is not null or resend_until is not null)

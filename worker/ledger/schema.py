@@ -181,7 +181,7 @@ class MessageRow(Base):
         Index("messages_unconfirmed", "sender", "claimed_at", postgresql_where=text("state = 'unconfirmed'")),
         Index("messages_sent", "sender", "sent_at", postgresql_where=text("sent_at is not null")),
         Index(
-            "messages_that_cannot_wait",
+            "messages_pressing",
             text("least(expires_at, resend_until)"),
             "sender",
             postgresql_where=text("state = 'scheduled' and (expires_at is not null or resend_until is not null)"),

@@ -58,4 +58,5 @@ DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 ROOT_URLCONF = "shop.urls"
 SECRET_KEY = "of an example"  # noqa: S105 - it guards nothing
 STATIC_URL = "static/"
+TIME_ZONE = "Asia/Shanghai"
 USE_TZ = True

@@ -79,7 +79,8 @@ def database_url(alias: str) -> str:
     """
     if not _is_postgres(alias):
         raise SettingsError(
-            f"WECOM: DATABASE names {alias!r}, which is no Postgres in DATABASES; set DATABASE_URL to one that is"
+            f"WECOM: DATABASE names {alias!r}, which is no Postgres in DATABASES; name one that is, or leave "
+            "DATABASE out and set DATABASE_URL to the ledger's own Postgres"
         )
     asked = connections[alias].get_connection_params()
     query = {name: str(value) for name, value in asked.items() if name not in PSYCOPG_OPTIONS}
