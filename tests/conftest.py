@@ -5,6 +5,7 @@ one. Databases are made from a template that is migrated once.
 """
 
 import os
+import signal
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
@@ -30,6 +31,9 @@ from worker.simulator.process import running_simulator
 
 # pytest --hypothesis-profile=long -o timeout=1800 tests/integration/test_models_against_simulator.py
 hypothesis.settings.register_profile("long", max_examples=10_000, deadline=None)
+
+# A shell that runs the tests in the background has them, and all they start, ignore Ctrl-C.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 TEMPLATE = "wecom_test_template"
 SECRET_KEY = Fernet.generate_key().decode()

@@ -33,8 +33,10 @@ def run(office: Office) -> Delivery:
 def make_due(ledger: Ledger) -> None:
     """Let the time until the next try pass."""
     with ledger.engine.begin() as connection:
-        connection.execute(text("update wecom.messages set send_at = now() where state = 'scheduled'"))
-        connection.execute(text("update wecom.senders set paused_until = now() where paused_until is not null"))
+        connection.execute(text("update wecom.messages set send_at = now() - interval '1 s' where state = 'scheduled'"))
+        connection.execute(
+            text("update wecom.senders set paused_until = now() - interval '1 s' where paused_until is not null")
+        )
 
 
 def test_an_accepted_message_is_sent_and_named(
