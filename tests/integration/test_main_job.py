@@ -50,6 +50,7 @@ def test_a_sent_message_is_recalled_by_its_id(
     producer: Producer, ledger: Ledger, simulator: SimulatorControl, start: Start, eventually: Eventually
 ) -> None:
     start(WORKER)
+    start(BEAT)  # a bell may be lost
     message_id = producer.send("hr", Text(content="The wrong salary"), users=["zhangsan"])
     eventually(lambda: settled(ledger, 1))
 
