@@ -119,7 +119,7 @@ class Producer:
             with self._ledger_errors():
                 status = self._ledger.history.status(message_uuid(message_id))
         if status is None:
-            raise UnknownMessage(f"no message has the id {message_id}; `wecom send` and Producer.send return it")
+            raise _unknown(message_id)
         return status
 
     @overload
@@ -156,7 +156,7 @@ class Producer:
             with self._transaction(connection) as transaction:
                 statuses = self._ledger.recalls.request(message_uuid(message_id), transaction)
         if not statuses:
-            raise UnknownMessage(f"no message has the id {message_id}; `wecom send` and Producer.send return it")
+            raise _unknown(message_id)
         if self.capture is None:
             self._ring(statuses[0].sender, connection)
         return statuses
@@ -175,7 +175,7 @@ class Producer:
         with self._transaction(connection) as transaction:
             retried = retry_message(transaction, message_uuid(message_id))
         if retried is None:
-            raise UnknownMessage(f"no message has the id {message_id}; `wecom send` and Producer.send return it")
+            raise _unknown(message_id)
         if retried.any_failed:
             self._ring(retried.sender, connection)
         return retried.any_failed
@@ -190,7 +190,7 @@ class Producer:
         with self._transaction(connection) as transaction:
             sender = request_update(transaction, message_uuid(message_id), update)
         if sender is None:
-            raise UnknownMessage(f"no message has the id {message_id}; `wecom send` and Producer.send return it")
+            raise _unknown(message_id)
         self._ring(sender, connection)
 
     def campaign(
@@ -336,7 +336,7 @@ class Producer:
         self._servers.close()
 
     @property
-    def _servers(self) -> "ProducerServers":
+    def _servers(self) -> ProducerServers:
         """What this producer works with; that of an integration has one for each application."""
         return self._own_servers
 
@@ -386,6 +386,10 @@ class Producer:
             yield
         except OperationalError as error:
             raise LedgerError(unreachable(error)) from None
+
+
+def _unknown(message_id: UUID | str) -> UnknownMessage:
+    return UnknownMessage(f"no message has the id {message_id}; `wecom send` and Producer.send return it")
 
 
 def message_uuid(value: UUID | str) -> UUID:

@@ -183,8 +183,8 @@ class DjangoProducer(Producer):
                 yield own
             return
         django = connections[self.database or DEFAULT_DB_ALIAS]
-        # A savepoint: after a refusal nothing is left of it, and the project's transaction goes on.
-        with transaction.atomic(using=django.alias), super()._transaction(django.connection) as joined:
+        django.ensure_connection()
+        with super()._transaction(django.connection) as joined:
             yield joined
 
     def _ring(self, sender: str, callers: Transaction | None, times: int = 1) -> None:
