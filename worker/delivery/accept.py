@@ -111,7 +111,7 @@ def accept(
     are found through it.
 
     Raises:
-        InvalidMessage: a request cannot be sent; nothing is written.
+        InvalidMessage: a request cannot be sent; what was written is to be rolled back.
         IdempotencyConflict: a key stands for another message.
         UnknownSender: there is no such sender.
     """

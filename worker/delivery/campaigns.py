@@ -105,7 +105,8 @@ def accept_campaign(
     """Write a campaign in the connection's transaction, or find the one that was written before.
 
     Raises:
-        InvalidMessage: a recipient's message cannot be sent; the text names the row. Nothing is written.
+        InvalidMessage: a recipient's message cannot be sent; the text names the row. What was written is to be rolled
+            back.
         CampaignConflict: the sender has a campaign of this name with other content.
         UnknownSender: there is no such sender.
     """
@@ -121,18 +122,17 @@ def accept_campaign(
         requested_at=request.at or now,
         expires_at=request.expires,
     )
-    with connection.begin_nested():
-        existing = begin_campaign(connection, new)
-        if existing is not None:
-            return _the_same(connection, existing, reading)
-        requested_at = due_time(request.at, now, late_is_now=request.late_is_now)
-        new = replace(new, requested_at=requested_at, expires_at=end_time(request.expires, requested_at))
-        with MessageCopy(connection, new, [file.reference for file in campaign.files]) as copy:
-            writing = Writing(campaign, new, copy, rules, now)
-            writing.write(reading)
-        keep_files(connection, campaign.files, requested_at + FILES_KEPT)
-        totals = {"messages": writing.messages, "recipients": writing.recipients, "duplicates": writing.duplicates}
-        finish_campaign(connection, new.id, reading.content_hash, **totals)
+    existing = begin_campaign(connection, new)
+    if existing is not None:
+        return _the_same(connection, existing, reading)
+    requested_at = due_time(request.at, now, late_is_now=request.late_is_now)
+    new = replace(new, requested_at=requested_at, expires_at=end_time(request.expires, requested_at))
+    with MessageCopy(connection, new, [file.reference for file in campaign.files]) as copy:
+        writing = Writing(campaign, new, copy, rules, now)
+        writing.write(reading)
+    keep_files(connection, campaign.files, requested_at + FILES_KEPT)
+    totals = {"messages": writing.messages, "recipients": writing.recipients, "duplicates": writing.duplicates}
+    finish_campaign(connection, new.id, reading.content_hash, **totals)
     return Campaign(
         id=new.id,
         sender=new.sender,
