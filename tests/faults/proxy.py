@@ -1,0 +1,186 @@
+"""A TCP proxy of tests that spoils what passes through it: it cuts, goes silent, delays, and loses answers.
+
+    with FaultProxy(database_upstream(url), PostgresConversation) as proxy:
+        lost = proxy.rules.add(Rule(statement("commit"), Action.LOSE_ANSWER, after=2, times=1))
+        ...                                    # the third COMMIT is carried out, and nobody hears of it
+
+One thread runs it; every method may be called from any other.
+"""
+
+import asyncio
+import socket
+import ssl
+import threading
+from collections import deque
+from collections.abc import Callable, Coroutine
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+from faults.conversation import Conversation, Matches, Opaque, Request
+from faults.link import Link, Side
+from faults.rules import Action, Rule, Rules
+
+Upstream = tuple[str, int] | str
+"""Host and port, or the path of a unix socket."""
+
+REMEMBERED = 200_000
+ORDER_SECONDS = 30
+LOOPBACK = "127.0.0.1"
+
+_Result = TypeVar("_Result")
+
+
+class FaultProxy:
+    """Stands in front of one server; listens on loopback, on a port the system chooses.
+
+    Args:
+        upstream: the server.
+        conversation: makes what tells requests and answers apart, once for each connection.
+        tls: the proxy's certificate, if clients speak TLS with it; the server is spoken to without.
+    """
+
+    def __init__(
+        self,
+        upstream: Upstream,
+        conversation: Callable[[], Conversation] = Opaque,
+        *,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
+        self.rules = Rules()
+        self.requests: deque[Request] = deque(maxlen=REMEMBERED)
+        """What was asked for, the latest last."""
+        self.connections = 0
+        """How many connections were accepted."""
+        self._upstream = upstream
+        self._conversation = conversation
+        self._tls = tls
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="fault-proxy", daemon=True)
+        self._flowing = asyncio.Event()
+        self._flowing.set()
+        self._links: set[asyncio.Task[None]] = set()
+        self._server: asyncio.Server | None = None
+        self._bound = _bound_socket((LOOPBACK, 0))
+        self.address: tuple[str, int] = self._bound.getsockname()
+        self._refusing = False
+
+    def start(self) -> Self:
+        """Listen."""
+        self._thread.start()
+        self._order(self._listen())
+        return self
+
+    def close(self) -> None:
+        """End every connection and stop listening."""
+        self._order(self._stop_listening())
+        self._order(self._cut_all())
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(ORDER_SECONDS)
+        self._loop.close()
+        self._bound.close()
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    @property
+    def port(self) -> int:
+        """Where it listens."""
+        return self.address[1]
+
+    def watch(self, matches: Matches) -> Rule:
+        """Count requests from now on, in the `seen` of what is returned, and leave them alone."""
+        return self.rules.add(Rule(matches, Action.PASS))
+
+    def silence(self) -> None:
+        """Hold everything back, in both directions; connections stay, and new ones are accepted."""
+        self._loop.call_soon_threadsafe(self._flowing.clear)
+
+    def resume(self) -> None:
+        """End `silence` and `refuse`: what was held back is passed on. What a rule has silenced stays silent."""
+        self._loop.call_soon_threadsafe(self._flowing.set)
+        self._order(self._listen())
+
+    def cut_all(self) -> None:
+        """End every connection there is."""
+        self._order(self._cut_all())
+
+    def refuse(self) -> None:
+        """Refuse new connections; those there are stay."""
+        self._order(self._stop_listening())
+
+    async def open(self, client: Side) -> tuple[Side, Conversation, bytes] | None:
+        """Connect to the server for a client, and return what else its link needs: see `Link.run` for the bytes.
+
+        None if the client was told already that this does not work.
+
+        Raises:
+            OSError: the server cannot be reached.
+        """
+        del client
+        return await connected(self._upstream), self._conversation(), b""
+
+    def _order(self, order: Coroutine[Any, Any, _Result]) -> _Result:
+        return asyncio.run_coroutine_threadsafe(order, self._loop).result(ORDER_SECONDS)
+
+    async def _listen(self) -> None:
+        if self._server is None:
+            shutdown = 1.0 if self._tls else None
+            self._server = await asyncio.start_server(
+                self._accept, sock=self._bound, ssl=self._tls, ssl_shutdown_timeout=shutdown
+            )
+
+    async def _stop_listening(self) -> None:
+        """Keep the port, so that nobody else takes it, and refuse whoever connects."""
+        if self._server is not None:
+            self._server.close()
+            self._server = None
+            self._bound = _bound_socket(self.address)
+
+    async def _cut_all(self) -> None:
+        for link in self._links:
+            link.cancel()
+        await asyncio.gather(*self._links, return_exceptions=True)
+
+    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.connections += 1
+        task = asyncio.current_task()
+        assert task is not None
+        self._links.add(task)
+        client = Side(reader, writer)
+        try:
+            await self._flowing.wait()
+            opened = await self.open(client)
+            if opened is not None:
+                server, conversation, first = opened
+                await Link(client, server, conversation, self.rules, self.requests.append, self._flowing).run(first)
+        except OSError:
+            client.end(reset=True)
+        except asyncio.CancelledError:
+            pass  # cut_all
+        finally:
+            client.end()
+            await client.ended()
+            self._links.discard(task)
+
+
+async def connected(upstream: Upstream) -> Side:
+    """Connect to a server.
+
+    Raises:
+        OSError: it cannot be reached.
+    """
+    if isinstance(upstream, str):
+        return Side(*await asyncio.open_unix_connection(upstream))
+    return Side(*await asyncio.open_connection(*upstream))
+
+
+def _bound_socket(address: tuple[str, int]) -> socket.socket:
+    bound = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    bound.bind(address)
+    return bound
