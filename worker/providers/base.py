@@ -3,7 +3,7 @@
 A new provider is one module with a class that follows `Provider`, and one line in `worker/providers/__init__.py`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Protocol
@@ -91,11 +91,29 @@ class ProviderError(Exception):
         self.answer = replace(answer, category=Category.UNREACHABLE) if vague else answer
 
 
+class HeldBack(Exception):  # noqa: N818 - no fault: the message was told to stay
+    """The message was told to stay, at the last moment; nothing of it left."""
+
+
+def nothing() -> None:
+    """Let a message leave: what `before_leaving` is where nobody wants to be asked."""
+
+
 class Channel(Protocol):
     """An authenticated way to one provider for one sender; safe to use from many threads at once."""
 
-    def send(self, body: Mapping[str, object], recipients: Recipients) -> Answer:
-        """Send one message; the same arguments always make the same bytes."""
+    def send(
+        self, body: Mapping[str, object], recipients: Recipients, before_leaving: Callable[[], None] = nothing
+    ) -> Answer:
+        """Send one message; the same arguments always make the same bytes.
+
+        `before_leaving` is called when the connection stands, immediately before the first byte of the message is
+        handed to it, and once more before a second try with a new access token.
+
+        Raises:
+            HeldBack: `before_leaving` raised it, and it is passed on unchanged; nothing of the message left.
+            ProviderError: the message was certainly not sent.
+        """
         ...
 
     def recall(self, msgid: str) -> Answer:

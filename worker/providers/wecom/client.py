@@ -20,7 +20,7 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.exceptions import HTTPError, NewConnectionError
 
 from worker.messages.recipients import InvalidRecipients
-from worker.providers.base import Answer, Category
+from worker.providers.base import Answer, Category, nothing
 from worker.providers.wecom.errcodes import category_of
 
 log = logging.getLogger(__name__)
@@ -50,6 +50,27 @@ class _WithoutSecrets(logging.Filter):
 logging.getLogger("urllib3.connectionpool").addFilter(_WithoutSecrets())
 
 
+class Departure:
+    """One request on its way out: its body, and whether a byte of it has left this process."""
+
+    __slots__ = ("_before_leaving", "body", "held_back_by", "left")
+
+    def __init__(self, body: bytes | None, before_leaving: Callable[[], None]) -> None:
+        self.body = body
+        self.left = False
+        self.held_back_by: Exception | None = None
+        self._before_leaving = before_leaving
+
+    def leave(self) -> None:
+        """Ask whether the request may leave, and note that it does."""
+        try:
+            self._before_leaving()
+        except Exception as error:
+            self.held_back_by = error
+            raise
+        self.left = True
+
+
 class _AtOnce(HTTPConnection):
     """Hands the head and the body of a small request to the system in one piece.
 
@@ -61,16 +82,21 @@ class _AtOnce(HTTPConnection):
 
     def request(self, method: str, url: str, body: Any = None, *arguments: Any, **options: Any) -> None:  # noqa: ANN401
         """Send a request."""
-        if not isinstance(body, bytes) or len(body) > LARGEST_HELD:
-            super().request(method, url, body, *arguments, **options)
-            return
+        departure: Departure = body
+        if self.sock is None:
+            self.connect()
         held: list[bytes] = []
         self._held = held
         try:
-            super().request(method, url, body, *arguments, **options)
+            super().request(method, url, departure.body, *arguments, **options)
         finally:
             self._held = None
-        self.send(b"".join(held))
+        departure.leave()
+        if sum(map(len, held)) <= LARGEST_HELD:
+            self.send(b"".join(held))
+            return
+        for piece in held:
+            self.send(piece)
 
     def send(self, data: Any) -> None:  # noqa: ANN401 - as the standard library has it
         """Write to the connection, which the first write opens; or hold what is to be written."""
@@ -101,15 +127,16 @@ class _Adapter(HTTPAdapter):
         self._pools: dict[str, Any] = {}
 
     def prepared(
-        self, method: str, address: str, query: Mapping[str, str], body: bytes | None
+        self, method: str, address: str, query: Mapping[str, str], departure: Departure
     ) -> requests.PreparedRequest:
         """Prepare a request by hand: of what `requests` looks at, only the address needs it, and that once."""
         if address not in self._addresses:
             self._addresses[address] = requests.Request(method, address).prepare().url or address
         request = requests.PreparedRequest()
-        request.method, request.body = method, body
+        request.method = method
+        request.body = departure  # type: ignore[assignment]  # handed through as it is, to our own connection
         request.url = f"{self._addresses[address]}?{urlencode(query)}"
-        headers = HEADERS if body is None else {**HEADERS, "Content-Length": str(len(body))}
+        headers = HEADERS if departure.body is None else {**HEADERS, "Content-Length": str(len(departure.body))}
         request.headers = headers  # type: ignore[assignment]  # urllib3 wants no more than a dictionary
         return request
 
@@ -171,29 +198,42 @@ class WeComClient:
 
     def get(self, path: str, query: Mapping[str, str]) -> Reply:
         """Call an API that takes everything in the query; `path` begins with `/cgi-bin/`."""
-        return self._call(lambda: self._adapter.prepared("GET", f"{self._base_url}{path}", query, None))
+        departure = Departure(None, nothing)
+        return self._call(self._adapter.prepared("GET", f"{self._base_url}{path}", query, departure), departure)
 
-    def post(self, path: str, query: Mapping[str, str], body: bytes) -> Reply:
-        """Call an API that takes a JSON body, already serialised."""
-        return self._call(lambda: self._adapter.prepared("POST", f"{self._base_url}{path}", query, body))
+    def post(
+        self, path: str, query: Mapping[str, str], body: bytes, before_leaving: Callable[[], None] = nothing
+    ) -> Reply:
+        """Call an API that takes a JSON body, already serialised.
+
+        `before_leaving` is called when the connection stands, immediately before the first byte of the request is
+        handed to it; what it raises reaches the caller as it is, and nothing was sent.
+        """
+        departure = Departure(body, before_leaving)
+        return self._call(self._adapter.prepared("POST", f"{self._base_url}{path}", query, departure), departure)
 
     def upload(self, path: str, query: Mapping[str, str], filename: str, content: bytes) -> Reply:
         """Call an API that takes one file, as the part `media` of a form (doc 90253)."""
         address = f"{self._base_url}{path}?{urlencode(query)}"
-        return self._call(requests.Request("POST", address, files={"media": (filename, content)}).prepare)
+        request = requests.Request("POST", address, files={"media": (filename, content)}).prepare()
+        departure = Departure(cast("bytes", request.body), nothing)
+        request.body = departure  # type: ignore[assignment]
+        return self._call(request, departure)
 
     def close(self) -> None:
         """Close idle connections."""
         self._adapter.close()
 
-    def _call(self, prepare: Callable[[], requests.PreparedRequest]) -> Reply:
+    def _call(self, request: requests.PreparedRequest, departure: Departure) -> Reply:
         started = time.monotonic()
         try:
             # The adapter is called directly: a session would read proxies and passwords from the environment and
             # follow redirects, and none of that may happen to a call that carries a secret.
-            response: Any = self._adapter.send(prepare(), timeout=self._timeouts, verify=True, proxies=self._proxies)
+            response: Any = self._adapter.send(request, timeout=self._timeouts, verify=True, proxies=self._proxies)
             content = response.read(decode_content=True)
         except (requests.RequestException, HTTPError, OSError) as error:
+            if departure.held_back_by is not None:
+                raise departure.held_back_by from None
             return Reply(_no_answer(error, _milliseconds_since(started)), {})
         return _read(response.status, content, _milliseconds_since(started))
 

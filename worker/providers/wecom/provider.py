@@ -10,7 +10,7 @@ import orjson
 from worker.messages.recipients import Recipients
 from worker.messages.sender import Sender
 from worker.messages.wire import wire_form
-from worker.providers.base import Answer, Category, ProviderError, Upload
+from worker.providers.base import Answer, Category, ProviderError, Upload, nothing
 from worker.providers.wecom.client import Reply, WeComClient
 from worker.providers.wecom.tokens import Credential, Token, Tokens
 
@@ -57,9 +57,16 @@ class WeComChannel:
         self._token = token
         self._agentid = agentid
 
-    def send(self, body: Mapping[str, object], recipients: Recipients) -> Answer:
-        """Send one message; the same arguments always make the same bytes."""
-        return self._post("/cgi-bin/message/send", wire_form(body, recipients, self._agentid))
+    def send(
+        self, body: Mapping[str, object], recipients: Recipients, before_leaving: Callable[[], None] = nothing
+    ) -> Answer:
+        """Send one message; the same arguments always make the same bytes.
+
+        Raises:
+            HeldBack: `before_leaving` raised it; nothing of the message left.
+            ProviderError: there was no new token where one was needed; the message was not sent.
+        """
+        return self._post("/cgi-bin/message/send", wire_form(body, recipients, self._agentid), before_leaving)
 
     def recall(self, msgid: str) -> Answer:
         """Take one message back, within 24 hours of sending it (doc 94867)."""
@@ -83,8 +90,10 @@ class WeComChannel:
         )
         return Upload(reply.answer, reply.payload.get(answered))
 
-    def _post(self, path: str, body: bytes) -> Answer:
-        return self._with_token(lambda token: self._client.post(path, {"access_token": token}, body)).answer
+    def _post(self, path: str, body: bytes, before_leaving: Callable[[], None] = nothing) -> Answer:
+        return self._with_token(
+            lambda token: self._client.post(path, {"access_token": token}, body, before_leaving)
+        ).answer
 
     def _with_token(self, call: Callable[[str], Reply]) -> Reply:
         """Make a call; where the token is refused, once more with a new one.
