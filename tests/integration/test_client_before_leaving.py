@@ -69,3 +69,11 @@ def test_nobody_is_asked_where_no_connection_comes_about(client: Client) -> None
         address = server.address
     answer = client(address).post("/x", {}, b"{}", lambda: asked.append(None)).answer
     assert (answer.category, asked) == (Category.UNREACHABLE, [])
+
+
+def test_a_call_without_a_body_carries_none(client: Client) -> None:
+    with RawServer(_answer) as server:
+        assert client(server.address).get("/x", {"a": "b"}).answer.category is Category.ACCEPTED
+    head = server.asked[0].head.lower()
+    assert server.asked[0].body == b""
+    assert b"transfer-encoding" not in head

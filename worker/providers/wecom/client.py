@@ -88,7 +88,7 @@ class _AtOnce(HTTPConnection):
         held: list[bytes] = []
         self._held = held
         try:
-            super().request(method, url, departure.body, *arguments, **options)
+            super().request(method, url, departure.body, *arguments, **{**options, "chunked": False})
         finally:
             self._held = None
         departure.leave()
