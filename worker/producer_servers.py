@@ -8,8 +8,8 @@ from redis import Redis
 
 from worker.broker import is_rabbitmq
 from worker.delivery.bell import Bell
-from worker.delivery.office import REDIS_SECONDS, open_redis
 from worker.ledger import Ledger, LedgerError, open_engine, require_migrated
+from worker.redis_connection import REDIS_SECONDS, open_redis
 from worker.servers import embedded_database, open_servers
 from worker.settings import Settings
 

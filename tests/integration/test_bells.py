@@ -11,11 +11,12 @@ from worker import Producer, SendRequest, State, Text
 from worker.delivery import bell as bell_module
 from worker.delivery.bell import Bell
 from worker.delivery.dispatch import dispatch
-from worker.delivery.office import Office, open_redis
+from worker.delivery.office import Office
 from worker.delivery.reap import reap
 from worker.delivery.serve import serve
 from worker.ledger import Ledger
 from worker.messages.sender import Sender
+from worker.redis_connection import open_redis
 from worker.simulator.control import SimulatorControl
 
 Bells = list[tuple[str, int]]

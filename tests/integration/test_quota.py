@@ -13,12 +13,15 @@ from sqlalchemy import text
 
 from worker import Producer, SendRequest, State, Text
 from worker.delivery.deliver import deliver
-from worker.delivery.office import Office, open_redis
-from worker.delivery.quota import MINUTE, PER_HOUR, PER_MINUTE, Quota, corrections
+from worker.delivery.office import Office
+from worker.delivery.quota import Fate, Quota, Reservation
+from worker.delivery.quota.counters import MINUTE, PER_HOUR, PER_MINUTE
+from worker.delivery.settlement import SLACK_SECONDS
 from worker.delivery.stagger import QuietWindows
 from worker.ledger import ClaimedMessage, Ledger, Priority
 from worker.messages.recipients import Recipients
 from worker.messages.sender import Sender
+from worker.redis_connection import open_redis
 from worker.simulator.control import SimulatorControl
 
 NOON = datetime(2031, 3, 5, 4, 10, tzinfo=UTC)
@@ -44,6 +47,10 @@ def quota(redis: Redis, ledger: Ledger) -> Quota:
     return Quota(redis, ledger.usage, NEVER_QUIET, 7)
 
 
+def answered(quota: Quota, reservation: Reservation, at: datetime) -> None:
+    quota.correct(HR, reservation, [Fate(one, at, called=True) for one in reservation.admitted], at)
+
+
 def admitted(quota: Quota, messages: list[ClaimedMessage], now: datetime, sender: Sender = HR) -> int:
     return len(quota.reserve(sender, messages, now).admitted)
 
@@ -54,6 +61,7 @@ def test_thirty_messages_go_to_a_member_in_a_minute_and_the_rest_waits_with_its_
     assert "zhangsan was sent 30 messages within a minute" in reservation.postponed[0].reason
     waits = [round((one.send_at - NOON).total_seconds() / (MINUTE / 1000)) for one in reservation.postponed]
     assert waits == [1] * 30 + [2] * 30 + [3] * 5
+    answered(quota, reservation, NOON)
     assert admitted(quota, [message("zhangsan")], NOON + timedelta(milliseconds=MINUTE - 1)) == 0
     assert admitted(quota, [message("zhangsan")], NOON + timedelta(milliseconds=MINUTE)) == 1
 
@@ -61,8 +69,26 @@ def test_thirty_messages_go_to_a_member_in_a_minute_and_the_rest_waits_with_its_
 def test_a_thousand_messages_go_to_a_member_in_an_hour(quota: Quota) -> None:
     sent = 0
     for minute in range(45):
-        sent += admitted(quota, [message("a") for _ in range(30)], NOON + timedelta(milliseconds=minute * MINUTE))
+        now = NOON + timedelta(milliseconds=minute * MINUTE)
+        reservation = quota.reserve(HR, [message("a", at=now) for _ in range(30)], now)
+        answered(quota, reservation, now)
+        sent += len(reservation.admitted)
     assert sent == PER_HOUR
+
+
+def test_what_is_on_its_way_counts_however_long_ago_it_was_admitted(quota: Quota) -> None:
+    reservation = quota.reserve(HR, [message("a") for _ in range(30)], NOON)
+    assert admitted(quota, [message("a")], NOON + timedelta(seconds=90)) == 0
+    answered(quota, reservation, NOON + timedelta(seconds=50))
+    assert admitted(quota, [message("a")], NOON + timedelta(seconds=110)) == 0
+    assert admitted(quota, [message("a")], NOON + timedelta(seconds=50, milliseconds=MINUTE)) == 1
+
+
+def test_what_a_dead_worker_left_is_forgotten_once_it_cannot_arrive_any_more(quota: Quota) -> None:
+    quota.reserve(HR, [message("a") for _ in range(30)], NOON)
+    lease = timedelta(seconds=7 + SLACK_SECONDS)
+    assert admitted(quota, [message("a")], NOON + lease + timedelta(milliseconds=MINUTE - 1)) == 0
+    assert admitted(quota, [message("a")], NOON + lease + timedelta(milliseconds=MINUTE)) == 1
 
 
 def test_a_message_to_several_members_waits_for_all_of_them(quota: Quota) -> None:
@@ -87,7 +113,9 @@ def test_the_person_times_of_a_day_end_with_the_day_in_beijing(quota: Quota) -> 
 
 def test_a_sender_may_have_a_limit_of_calls_a_minute(quota: Quota) -> None:
     slow = Sender("hr", "wecom", 1, calls_per_minute=7)
-    assert admitted(quota, [message(f"u{n}") for n in range(10)], NOON, slow) == 7
+    reservation = quota.reserve(slow, [message(f"u{n}") for n in range(10)], NOON)
+    assert len(reservation.admitted) == 7
+    quota.correct(slow, reservation, [Fate(one, NOON, called=True) for one in reservation.admitted], NOON)
     assert admitted(quota, [message("x")], NOON + timedelta(milliseconds=MINUTE), slow) == 1
 
 
@@ -95,18 +123,41 @@ def test_what_was_not_sent_is_given_back(quota: Quota) -> None:
     small = Sender("hr", "wecom", 1, account_cap=1)
     messages = [message("a") for _ in range(30)]
     reservation = quota.reserve(small, messages, NOON)
-    quota.correct(small, reservation, corrections([], messages[:10], small, NOON), NOON)
+    quota.correct(small, reservation, [Fate(one, None, called=False) for one in messages[:10]], NOON)
     assert admitted(quota, [message("a") for _ in range(30)], NOON, small) == 10
     assert admitted(quota, [message(*(f"u{n}" for n in range(170)))], NOON, small) == 1
 
 
-def test_a_slow_call_is_counted_from_its_answer(quota: Quota) -> None:
+def test_what_was_refused_counts_as_a_call_and_not_as_a_message(quota: Quota) -> None:
+    slow = Sender("hr", "wecom", 1, calls_per_minute=30)
     messages = [message("a") for _ in range(30)]
-    reservation = quota.reserve(HR, messages, NOON)
-    answered = NOON + timedelta(seconds=20)
-    quota.correct(HR, reservation, corrections([(one, 20_000) for one in messages], [], HR, answered), answered)
-    assert admitted(quota, [message("a")], NOON + timedelta(milliseconds=MINUTE)) == 0
-    assert admitted(quota, [message("a")], answered + timedelta(milliseconds=MINUTE)) == 1
+    reservation = quota.reserve(slow, messages, NOON)
+    quota.correct(slow, reservation, [Fate(one, None, called=True) for one in messages], NOON)
+    assert admitted(quota, [message("a")], NOON + timedelta(seconds=1), slow) == 0
+    assert admitted(quota, [message("a") for _ in range(40)], NOON + timedelta(milliseconds=MINUTE), slow) == 30
+
+
+def test_person_times_are_given_back_to_the_day_from_which_they_were_taken(quota: Quota, redis: Redis) -> None:
+    small = Sender("hr", "wecom", 1, account_cap=1)
+    evening = datetime(2031, 3, 5, 15, 59, 59, tzinfo=UTC)
+    night = evening + timedelta(seconds=2)
+    unsent = [message(*(f"u{n}" for n in range(99)))]
+    reservation = quota.reserve(small, unsent, evening)
+    quota.correct(small, reservation, [Fate(unsent[0], None, called=False)], night)
+    assert {name: int(redis.get(name) or 0) for name in redis.scan_iter("wecom:day:*")} == {
+        b"wecom:day:hr:2031-03-05": 0
+    }
+    assert admitted(quota, [message(f"v{n}") for n in range(300)], night, small) == 200
+
+
+def test_what_was_answered_after_midnight_counts_for_the_new_day(quota: Quota) -> None:
+    small = Sender("hr", "wecom", 1, account_cap=1)
+    evening = datetime(2031, 3, 5, 15, 59, 59, tzinfo=UTC)
+    night = evening + timedelta(seconds=2)
+    sent = [message(*(f"u{n}" for n in range(150)))]
+    reservation = quota.reserve(small, sent, evening)
+    quota.correct(small, reservation, [Fate(sent[0], night, called=True)], night)
+    assert admitted(quota, [message(f"v{n}") for n in range(60)], night, small) == 50
 
 
 def test_a_recently_addressed_member_takes_less_than_two_hundred_bytes(quota: Quota, redis: Redis) -> None:
@@ -137,8 +188,10 @@ def test_the_counters_decide_as_a_plain_list_of_times_would(
     now, persons = 0, 0
     for wait, audiences in chunks:
         now += wait
-        messages = [message(*users) for users in audiences]
-        reservation = quota.reserve(sender, messages, NOON + timedelta(milliseconds=now))
+        moment = NOON + timedelta(milliseconds=now)
+        messages = [message(*users, at=moment) for users in audiences]
+        reservation = quota.reserve(sender, messages, moment)
+        answered(quota, reservation, moment)
         expected = []
         for one in messages:
             users = one.recipients.users
@@ -234,7 +287,7 @@ def test_messages_that_failed_are_given_back(
 def test_a_worker_that_dies_while_it_counts_anew_holds_up_the_others_for_seconds_only(
     quota: Quota, redis: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("worker.delivery.quota.REBUILD_LOCK_SECONDS", 0.3)
+    monkeypatch.setattr("worker.delivery.quota.counters.REBUILD_LOCK_SECONDS", 0.3)
     redis.lock("wecom:quota:hr:lock", timeout=0.3, thread_local=False).acquire()
     assert admitted(quota, [message("a")], NOON) == 1
 

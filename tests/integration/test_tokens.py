@@ -8,11 +8,11 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from redis import Redis
 
-from worker.delivery.office import open_redis
 from worker.encryption import KeyRing
 from worker.providers.base import Answer, Category, ProviderError
 from worker.providers.wecom.client import Reply
 from worker.providers.wecom.tokens import REFRESH_EARLY, Credential, Tokens
+from worker.redis_connection import open_redis
 
 KEY_RING = KeyRing(["MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE="])
 

@@ -17,10 +17,10 @@ from worker.cli.machine_checks import (
 )
 from worker.cli.output import console, json_option, print_json, shown
 from worker.cli.up_lock import beside_local_wecom
-from worker.delivery.office import open_redis
 from worker.embedded import EmbeddedError
 from worker.encryption import load_key_ring
 from worker.ledger import Ledger, LedgerError, open_engine
+from worker.redis_connection import open_redis
 from worker.servers import Servers, embedded_database, open_servers
 from worker.settings import Settings, SettingsError, settings
 

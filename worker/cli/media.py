@@ -7,12 +7,12 @@ import click
 from worker.cli.ledger import opened_ledger
 from worker.cli.output import json_option, print_json
 from worker.cli.up_lock import beside_local_wecom
-from worker.delivery.office import open_redis
 from worker.encryption import load_key_ring
 from worker.ledger import LedgerError
 from worker.messages import check_media
 from worker.providers import open_providers
 from worker.providers.base import ProviderError
+from worker.redis_connection import open_redis
 from worker.servers import open_servers
 from worker.settings import settings
 

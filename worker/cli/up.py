@@ -16,11 +16,11 @@ from worker.cli.crew import Crew, Stopped, tell
 from worker.cli.numbers import WholeNumber
 from worker.cli.up_lock import the_only_one
 from worker.delivery.default_sender import DEFAULT, ensure_default_sender
-from worker.delivery.office import open_redis
 from worker.embedded import EmbeddedServers
 from worker.encryption import load_key_ring
 from worker.ledger import Ledger, migrate, open_engine
 from worker.processes import BEAT, WORKER, wecom_command
+from worker.redis_connection import open_redis
 from worker.servers import Servers, broker_form
 from worker.settings import Settings, load_settings, unknown_settings_in_one_line
 from worker.simulator.apps import NEWCOMER

@@ -13,6 +13,8 @@ from uuid import uuid4
 
 from redis import Redis, RedisError
 
+from worker.redis_connection import Script
+
 log = logging.getLogger(__name__)
 
 RUNG_MILLISECONDS = 5_000
@@ -62,7 +64,7 @@ class Bell:
         self._publish = publish
         self._slots = slots
         self._silent_until = 0.0
-        self._ring = redis.register_script(_RING)
+        self._ring = Script(redis, _RING)
         self._stop_working = redis.register_script(_STOP_WORKING)
 
     def ring(self, sender: str, times: int = 1) -> None:
@@ -71,7 +73,7 @@ class Bell:
             return
         missing = "Redis"
         try:
-            for slot in self._ring(keys=[_key(sender)], args=[times, self._slots, RUNG_MILLISECONDS]):
+            for slot in self._ring([_key(sender)], [times, self._slots, RUNG_MILLISECONDS]):
                 missing = "the broker"
                 self._publish(sender, int(slot))
         except Exception as error:  # noqa: BLE001 - brokers raise many things, and the message is safe

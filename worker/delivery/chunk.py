@@ -4,20 +4,24 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from queue import Empty, SimpleQueue
 from typing import TypeVar
+from uuid import UUID
 
+from worker.delivery.clock import Clock, elapsed
+from worker.delivery.hearing import Hearing
 from worker.delivery.office import Office
 from worker.delivery.outcome import PauseSender, Sent, Unknown, decide
-from worker.delivery.quota import Reservation, corrections
-from worker.delivery.settlement import doubtful_seconds, settlement
+from worker.delivery.quota import Fate, Reservation
+from worker.delivery.settlement import SLACK_SECONDS, doubtful_seconds, settlement
 from worker.delivery.stopping import stop_sender
 from worker.ledger import PASSING_FAULTS, ClaimedMessage, Settlement, State
 from worker.messages.sender import Sender
-from worker.providers.base import Answer, Category, Channel, ProviderError
+from worker.providers.base import Answer, Category, Channel, HeldBack, ProviderError
 
 log = logging.getLogger(__name__)
 
@@ -41,87 +45,74 @@ class Answered:
     answer: Answer | None
 
 
-class Clock:
-    """The database's time, carried on by this machine's monotonic clock: what the wall says here does not matter."""
-
-    def __init__(self, now: datetime) -> None:
-        self._read_at = time.monotonic()
-        self._now = now
-
-    def now(self) -> datetime:
-        """Return the database's time."""
-        return self._now + timedelta(seconds=time.monotonic() - self._read_at)
-
-
 class Chunk:
-    """One chunk of one sender; `last_start` is the monotonic moment after which no call may begin."""
+    """One chunk of one sender."""
 
     def __init__(
-        self,
-        office: Office,
-        sender: Sender,
-        channel: Channel,
-        clock: Clock,
-        last_start: float,
-        reservation: Reservation,
+        self, office: Office, sender: Sender, channel: Channel, clock: Clock, hearing: Hearing, reservation: Reservation
     ) -> None:
-        self.halted = threading.Event()
+        self.hearing = hearing
         self._halted_by: Answer | None = None
         self._office = office
         self._sender = sender
         self._channel = channel
         self._clock = clock
-        self._last_start = last_start
         self._reservation = reservation
         self._waiting: deque[ClaimedMessage] = deque()
+        self._unanswered: dict[UUID, ClaimedMessage] = {}
         self._arrivals: SimpleQueue[Answered] = SimpleQueue()
         self._counting = threading.Lock()
         self._reached = 0
         self._unreachable = 0
 
-    def send(self) -> Iterator[list[Answered]]:
-        """Send all admitted messages and yield the answers as they come in.
+    def deliver(self, still_working: Callable[[], None]) -> None:
+        """Send all admitted messages, and store what became of each as the answers come in.
 
         Only as many calls are under way at once as are this chunk's share of the connections, so that the calls of
         other senders are never behind more than those.
         """
         self._waiting.extend(self._reservation.admitted)
-        remaining = len(self._waiting)
-        for _ in range(min(self._office.calls_at_once(self._sender), remaining)):
+        self._unanswered.update((message.id, message) for message in self._waiting)
+        for _ in range(min(self._office.calls_at_once(self._sender), len(self._waiting))):
             self._office.senders_at_work.submit(self._send_for_a_turn)
-        while remaining:
-            batch = self._batch(min(BATCH, remaining))
-            remaining -= len(batch)
-            yield batch
+        while self._unanswered:
+            batch = self._batch()
+            for one in batch:
+                del self._unanswered[one.message.id]
+            if batch:
+                self._settle(batch)
+            if self._unanswered and not self.hearing.seconds_to_look():
+                self._look()
+            still_working()
 
-    def settle(self, batch: Sequence[Answered]) -> None:
+    def _look(self) -> None:
+        try:
+            self.hearing.look(self._unanswered.values())
+        except PASSING_FAULTS as error:
+            log.warning("what %s has in work waits for Postgres (%s)", self._sender.name, type(error).__name__)
+
+    def _settle(self, batch: Sequence[Answered]) -> None:
         """Store what became of each message, and stop the sender where an answer says so."""
         ledger, name = self._office.ledger, self._sender.name
+        halted_by, self._halted_by = self._halted_by, None
+        if halted_by is not None:
+            self._patiently(lambda: stop_sender(self._office, self._sender, halted_by))
         settlements = [self._settlement(one.message, one.answer) for one in batch if one.answer is not None]
         unsent = [one.message for one in batch if one.answer is None]
         self._correct_counters(batch)
         recalling = self._patiently(lambda: ledger.deliveries.settle(name, settlements)) if settlements else 0
         self._patiently(lambda: ledger.deliveries.release(name, unsent))
         self._watch_campaigns(batch, settlements)
-        halted_by, self._halted_by = self._halted_by, None
-        if halted_by is not None:
-            self._patiently(lambda: stop_sender(self._office, self._sender, halted_by))
         if self._sender.park_seconds and any(one.category == Category.ACCEPTED for one in settlements):
             self._patiently(lambda: ledger.senders.end_parking(name))
         if recalling:
             self._office.bell.ring(name)
 
     def _correct_counters(self, batch: Sequence[Answered]) -> None:
-        """Give back what was counted and certainly not sent."""
-        sent = [
-            (one.message, one.answer.milliseconds)
-            for one in batch
-            if one.answer is not None and isinstance(decide(one.answer), Sent | Unknown)
-        ]
-        known = {message.id for message, _ in sent}
-        unsent = [one.message for one in batch if one.message.id not in known]
-        now = self._clock.now()
-        self._office.quota.correct(self._sender, self._reservation, corrections(sent, unsent, self._sender, now), now)
+        """Say what is known now of messages that were counted before they were sent."""
+        now = self._clock.latest()
+        fates = [Fate(one.message, arrived_by(one.answer, now), _called(one.answer)) for one in batch]
+        self._office.quota.correct(self._sender, self._reservation, fates, now)
 
     def _watch_campaigns(self, batch: Sequence[Answered], settlements: Sequence[Settlement]) -> None:
         failed = {one.message for one in settlements if one.state is State.FAILED}
@@ -134,38 +125,41 @@ class Chunk:
             try:
                 return store()
             except PASSING_FAULTS as error:
-                if time.monotonic() > self._last_start + self._office.slowest_call:
+                if elapsed() > self.hearing.last_start + self._office.slowest_call:
                     raise
                 log.warning("answers for %s wait to be stored: %s", self._sender.name, type(error).__name__)
                 time.sleep(STORE_AGAIN_SECONDS)
 
     def _send_for_a_turn(self) -> None:
-        """Send what waits, unless it is too late or the sender must stop; after a turn make room for other chunks."""
-        turn_ends = time.monotonic() + TURN_SECONDS
-        while (now := time.monotonic()) < turn_ends:
+        """Send what waits and may leave; after a turn make room for other chunks."""
+        turn_ends = elapsed() + TURN_SECONDS
+        while elapsed() < turn_ends:
             try:
                 message = self._waiting.popleft()
             except IndexError:
                 return
-            stopped = now > self._last_start or self.halted.is_set() or self._office.stopping.is_set()
-            self._arrivals.put(Answered(message, None if stopped else self._attempt(message)))
+            self._arrivals.put(Answered(message, self._attempt(message)))
         self._office.senders_at_work.submit(self._send_for_a_turn)
 
-    def _attempt(self, message: ClaimedMessage) -> Answer:
+    def _attempt(self, message: ClaimedMessage) -> Answer | None:
         try:
-            answer = self._call(message)
+            answer = self._call(message) if self.hearing.may_leave(message) else None
+        except HeldBack:
+            answer = None
         except ProviderError as error:
             answer = error.answer
         except Exception:
             log.exception("sending %s failed in our own code", message.id)
             answer = Answer(Category.UNCERTAIN, reason="a fault in wecom-worker; its log has the details")
-        self._halt_if_pointless(answer)
+        if answer is not None:
+            self._halt_if_pointless(answer)
         return answer
 
     def _call(self, message: ClaimedMessage) -> Answer:
+        before_leaving = partial(self.hearing.require, message)
         if message.files:
-            return self._office.media.send(self._channel, self._sender.name, message)
-        return self._channel.send(message.body, message.recipients)
+            return self._office.media.send(self._channel, self._sender.name, message, before_leaving)
+        return self._channel.send(message.body, message.recipients, before_leaving)
 
     def _halt_if_pointless(self, answer: Answer) -> None:
         """Keep the rest of the chunk from failing the same way."""
@@ -175,9 +169,9 @@ class Chunk:
             else:
                 self._reached += 1
             hopeless = self._unreachable >= HOPELESS and self._unreachable > self._reached
-            if (hopeless or isinstance(decide(answer), PauseSender)) and not self.halted.is_set():
+            if (hopeless or isinstance(decide(answer), PauseSender)) and not self.hearing.halted:
                 self._halted_by = answer
-                self.halted.set()
+                self.hearing.halt()
 
     def _settlement(self, message: ClaimedMessage, answer: Answer) -> Settlement:
         now, lease_seconds = self._clock.now(), self._office.settings.lease_seconds
@@ -185,13 +179,29 @@ class Chunk:
         outcome = decide(answer, message.retries, share, doubtful_seconds(message, now, lease_seconds))
         return settlement(message, answer, outcome, now=now, lease_seconds=lease_seconds, quiet=self._office.quiet)
 
-    def _batch(self, most: int) -> list[Answered]:
-        """Collect answers until there are enough or the first of them has waited long enough."""
-        batch = [self._arrivals.get()]
-        until = time.monotonic() + BATCH_SECONDS
-        while len(batch) < most:
+    def _batch(self) -> list[Answered]:
+        """Collect answers until there are enough or the first of them has waited long enough, or a look is due."""
+        batch: list[Answered] = []
+        wait = self.hearing.seconds_to_look()
+        while len(batch) < min(BATCH, len(self._unanswered)):
             try:
-                batch.append(self._arrivals.get(timeout=max(0.0, until - time.monotonic())))
+                batch.append(self._arrivals.get(timeout=wait))
             except Empty:
                 break
+            if len(batch) == 1:
+                until = elapsed() + BATCH_SECONDS
+            wait = max(0.0, until - elapsed())
         return batch
+
+
+def arrived_by(answer: Answer | None, now: datetime) -> datetime | None:
+    """Return the last moment at which a message can have arrived that was answered so by now, or None if it did not."""
+    outcome = decide(answer) if answer is not None else None
+    if isinstance(outcome, Unknown):
+        # The system goes on trying to hand over what it was given, for a while.
+        return now + timedelta(seconds=SLACK_SECONDS)
+    return now if isinstance(outcome, Sent) else None
+
+
+def _called(answer: Answer | None) -> bool:
+    return answer is not None and answer.category is not Category.UNREACHABLE

@@ -6,13 +6,14 @@ rows whose lease runs out.
 """
 
 import logging
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from redis import RedisError
 
-from worker.delivery.chunk import Chunk, Clock
+from worker.delivery.chunk import Chunk
+from worker.delivery.clock import Clock, elapsed
+from worker.delivery.hearing import Hearing
 from worker.delivery.office import Office
 from worker.delivery.stopping import stop_sender
 from worker.providers.base import ProviderError
@@ -31,17 +32,27 @@ class Delivery:
 def deliver(office: Office, name: str, still_working: Callable[[], None]) -> Delivery:
     """Send the next due chunk of one sender and settle every answer."""
     settings, ledger = office.settings, office.ledger
+    asked_at = elapsed()
     sender, now = ledger.senders.open(name)
     if sender.paused(now) or office.stopping.is_set():
         return Delivery()
-    clock = Clock(now)
+    clock = Clock(now, asked_at)
     try:
         channel = office.provider_of(sender).open(sender)
     except ProviderError as error:
         stop_sender(office, sender, error.answer)
         return Delivery()
-    last_start = time.monotonic() + settings.lease_seconds - office.slowest_call
-    quiet_until = office.quiet.waiting_until(clock.now())
+    claimed_at = elapsed()
+    hearing = Hearing(
+        ledger.holds,
+        name,
+        clock,
+        office.quiet,
+        last_start=claimed_at + settings.lease_seconds - office.slowest_call,
+        claimed_at=claimed_at,
+        stopping=office.stopping,
+    )
+    quiet_until = office.quiet.waiting_until(clock.latest())
     claimed = ledger.deliveries.claim(name, settings.chunk, settings.lease_seconds, quiet_until)
     try:
         reservation = office.quota.reserve(sender, claimed, clock.now())
@@ -50,12 +61,10 @@ def deliver(office: Office, name: str, still_working: Callable[[], None]) -> Del
         ledger.deliveries.release(name, claimed)
         return Delivery(len(claimed))
     ledger.deliveries.postpone(name, reservation.postponed)
-    chunk = Chunk(office, sender, channel, clock, last_start, reservation)
+    chunk = Chunk(office, sender, channel, clock, hearing, reservation)
     try:
-        for batch in chunk.send():
-            chunk.settle(batch)
-            still_working()
+        chunk.deliver(still_working)
     except BaseException:
-        chunk.halted.set()  # nobody would store the answers of the rest
+        hearing.halt()  # nobody would store the answers of the rest
         raise
-    return Delivery(len(claimed), more_due=len(claimed) == settings.chunk and not chunk.halted.is_set())
+    return Delivery(len(claimed), more_due=len(claimed) == settings.chunk and not hearing.halted)

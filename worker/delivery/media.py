@@ -6,7 +6,7 @@ puts the media_id in its place, just before it sends.
 
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import Any
@@ -16,6 +16,7 @@ from redis.exceptions import LockError
 
 from worker.ledger import ClaimedMessage, Media
 from worker.providers.base import Answer, Category, Channel, ProviderError, Upload
+from worker.redis_connection import OwnLock
 
 REFERENCE = "wecom-file:"
 LIFE_SECONDS = 3 * 24 * 3600
@@ -42,19 +43,23 @@ class MediaLibrary:
         self._gone: set[str] = set()
         self._locks = [threading.Lock() for _ in range(LOCKS)]
 
-    def send(self, channel: Channel, sender: str, message: ClaimedMessage) -> Answer:
+    def send(
+        self, channel: Channel, sender: str, message: ClaimedMessage, before_leaving: Callable[[], None] = lambda: None
+    ) -> Answer:
         """Send a message with its files in their places; if one is gone, upload it again and send once more.
 
         Raises:
             ProviderError: a file could not be uploaded; nothing was sent.
         """
         media_ids = self._media_ids(channel, sender, message)
-        answer = channel.send(with_media_ids(message.body, media_ids), message.recipients)
+        answer = channel.send(with_media_ids(message.body, media_ids), message.recipients, before_leaving)
         if answer.errcode not in GONE:
             return answer
         for reference, media_id in media_ids.items():
             self._forget(sender, reference, media_id)
-        return channel.send(with_media_ids(message.body, self._media_ids(channel, sender, message)), message.recipients)
+        return channel.send(
+            with_media_ids(message.body, self._media_ids(channel, sender, message)), message.recipients, before_leaving
+        )
 
     def _media_ids(self, channel: Channel, sender: str, message: ClaimedMessage) -> dict[str, str]:
         return {reference: self._media_id(channel, sender, reference) for reference in message.files}
@@ -102,7 +107,11 @@ class MediaLibrary:
     def _alone(self, sender: str, reference: str) -> Iterator[None]:
         """Keep other processes from uploading the same file; without Redis each may upload it once."""
         lock = self._redis.lock(
-            f"wecom:upload:{sender}:{reference}", timeout=UPLOAD_LOCK_SECONDS, sleep=0.05, thread_local=False
+            f"wecom:upload:{sender}:{reference}",
+            timeout=UPLOAD_LOCK_SECONDS,
+            sleep=0.05,
+            thread_local=False,
+            lock_class=OwnLock,
         )
         with suppress(RedisError):
             lock.acquire(blocking_timeout=UPLOAD_LOCK_SECONDS)

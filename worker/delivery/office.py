@@ -6,8 +6,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 from redis import Redis
-from redis.backoff import NoBackoff
-from redis.retry import Retry
 
 from worker.delivery.accept import AcceptanceRules
 from worker.delivery.bell import Bell, Publish
@@ -21,13 +19,12 @@ from worker.ledger import Ledger, open_engine, require_migrated
 from worker.messages.sender import Sender
 from worker.providers import RENEWAL_SECONDS, open_providers
 from worker.providers.base import Answer, Category, Provider, ProviderError
+from worker.redis_connection import open_redis
 from worker.servers import open_servers
 from worker.settings import Settings
 
 LOCK_SECONDS = 5
 """No worker waits longer for a row that somebody's open transaction holds; it tries again later."""
-REDIS_SECONDS = 5
-"""Redis only speeds things up; it is not waited for longer."""
 
 
 @dataclass(frozen=True)
@@ -108,21 +105,6 @@ def open_office(settings: Settings, publish: Publish) -> Office:
         bell=Bell(redis, publish, settings.deliveries),
         quiet=quiet_windows(settings),
         senders_at_work=ThreadPoolExecutor(settings.connections, thread_name_prefix="wecom-send"),
-    )
-
-
-def open_redis(redis_url: str) -> Redis:
-    """Prepare a pool of connections to Redis; none is opened yet.
-
-    A broken connection is replaced once, at once: by default redis-py waits through several tries, and a producer
-    would wait with it.
-    """
-    return Redis.from_url(
-        redis_url,
-        socket_timeout=REDIS_SECONDS,
-        socket_connect_timeout=REDIS_SECONDS,
-        health_check_interval=25,
-        retry=Retry(NoBackoff(), retries=1),
     )
 
 

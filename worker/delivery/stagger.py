@@ -3,6 +3,7 @@
 Pure: the same question always has the same answer. The half hours of Beijing are those of UTC.
 """
 
+import math
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
@@ -30,6 +31,15 @@ class QuietWindows:
         half_hour = HALF_HOUR * round(seconds / HALF_HOUR)
         if not half_hour - self.before <= seconds < half_hour + self.after:
             return None
+        return _moment(half_hour - self.before), _moment(half_hour + self.after)
+
+    def next_window(self, now: datetime) -> tuple[datetime, datetime] | None:
+        """Return the begin and end of the window that is on, or of the next one; None if there are no windows."""
+        if not self.before + self.after:
+            return None
+        half_hour = HALF_HOUR * math.floor(now.timestamp() / HALF_HOUR)
+        while half_hour + self.after <= now.timestamp():
+            half_hour += HALF_HOUR
         return _moment(half_hour - self.before), _moment(half_hour + self.after)
 
     def waiting_until(self, now: datetime) -> datetime | None:

@@ -30,6 +30,7 @@ from worker.ledger.connection import PASSING_FAULTS, LedgerError, migrate, open_
 from worker.ledger.deliveries import ClaimedMessage, Deliveries, Postponement, Settlement
 from worker.ledger.due import Due, DueSender
 from worker.ledger.history import Attempt, History, HistoryEntry, MessageStatus
+from worker.ledger.holds import Held, Holds
 from worker.ledger.intake import KeyHolder, NewMessage, find_key, hold_key, insert_messages
 from worker.ledger.media import Media, StoredFile, keep_files
 from worker.ledger.reaper import Reaped, Reaper
@@ -61,6 +62,7 @@ class Ledger:
         self.engine = engine
         self.senders = Senders(engine, key_ring)
         self.deliveries = Deliveries(engine)
+        self.holds = Holds(engine)
         self.reaper = Reaper(engine)
         self.recalls = Recalls(engine)
         self.card_updates = CardUpdates(engine)
@@ -90,8 +92,10 @@ __all__ = [
     "Deliveries",
     "DueSchedule",
     "DueSender",
+    "Held",
     "History",
     "HistoryEntry",
+    "Holds",
     "KeyHolder",
     "Ledger",
     "LedgerError",

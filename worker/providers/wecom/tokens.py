@@ -18,6 +18,7 @@ from redis.exceptions import LockError
 from worker.encryption import KeyRing, SecretKeyError
 from worker.providers.base import Answer, Category, ProviderError
 from worker.providers.wecom.client import Reply
+from worker.redis_connection import OwnLock
 
 log = logging.getLogger(__name__)
 
@@ -147,7 +148,9 @@ class Tokens:
 
     def _fetch_alone(self, credential: Credential) -> Token:
         """Fetch a token under a lock that all processes share."""
-        lock = self._redis.lock(f"{_key(credential)}:lock", timeout=self._lock_seconds, sleep=0.05, thread_local=False)
+        lock = self._redis.lock(
+            f"{_key(credential)}:lock", timeout=self._lock_seconds, sleep=0.05, thread_local=False, lock_class=OwnLock
+        )
         current = self._known.get(credential.digest)
         still_valid = current is not None and current.lives()
         try:
