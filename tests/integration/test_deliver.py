@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import OperationalError
 
-from worker import Producer, SendRequest, State, Text
+from worker import MiniProgramNotice, Producer, SendRequest, State, Text
 from worker.delivery.deliver import Delivery, deliver
 from worker.delivery.office import Office
 from worker.delivery.outcome import Sent
@@ -189,6 +189,30 @@ def test_a_fault_of_the_configuration_pauses_the_sender_and_its_messages_wait_fo
     ledger.senders.resume("hr")
     run(office)
     assert producer.status(message_id).state is State.SENT
+
+
+def test_a_mini_program_notice_of_an_app_without_a_mini_program_fails_and_stops_nothing(
+    office: Office, ledger: Ledger, producer: Producer, send: Callable[..., UUID], simulator: SimulatorControl
+) -> None:
+    simulator.add_fault("errcode", endpoint="send", errcode=48002, match={"msgtype": "miniprogram_notice"})
+    notice = producer.send("hr", MiniProgramNotice(appid="wx123", title="Approved"), users=["zhangsan"])
+    others = [send(f"u{n}") for n in range(10)]
+    run(office)
+    run(office)
+    status = producer.status(notice)
+    assert (status.state, status.errcode) == (State.FAILED, 48002)
+    assert {producer.status(other).state for other in others} == {State.SENT}
+    assert ledger.senders.find("hr").paused_reason is None
+
+
+def test_an_app_that_may_send_nothing_at_all_is_paused(
+    office: Office, ledger: Ledger, producer: Producer, send: Callable[..., UUID], simulator: SimulatorControl
+) -> None:
+    simulator.add_fault("errcode", endpoint="send", errcode=48002)
+    message_id = send()
+    run(office)
+    assert producer.status(message_id).state is State.SCHEDULED
+    assert str(ledger.senders.find("hr").paused_reason).startswith("48002")
 
 
 def test_a_wrong_secret_pauses_the_sender_after_one_single_gettoken(

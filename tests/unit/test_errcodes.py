@@ -26,7 +26,7 @@ EVERY_ERRCODE = pytest.mark.parametrize("errcode", ERRCODES.values(), ids=lambda
 
 
 def test_every_code_is_there_once_and_in_order() -> None:
-    assert len(ERRCODES) == 189
+    assert len(ERRCODES) == 192
     assert list(ERRCODES) == sorted(ERRCODES)
     assert [errcode.code for errcode in ERRCODES.values()] == list(ERRCODES)
 
@@ -130,6 +130,10 @@ def test_advice_names_only_commands_that_exist(errcode: Errcode) -> None:
         (44004, Category.CONTENT, Retry.NO),
         (45009, Category.RATE_LIMITED, Retry.WAIT),
         (45033, Category.RATE_LIMITED, Retry.WAIT),
+        (48002, Category.CONFIG, Retry.NO),
+        (48008, Category.CONFIG, Retry.NO),
+        (48009, Category.CONFIG, Retry.NO),
+        (50006, Category.CONFIG, Retry.NO),
         (60020, Category.CONFIG, Retry.NO),
         (81013, Category.RECIPIENT, Retry.NO),
         (301002, Category.CONFIG, Retry.NO),
@@ -138,6 +142,13 @@ def test_advice_names_only_commands_that_exist(errcode: Errcode) -> None:
 def test_the_codes_met_most_are_in_their_categories(code: int, category: Category, retry: Retry) -> None:
     assert category_of(code) is category
     assert ERRCODES[code].retry is retry
+
+
+def test_an_app_without_a_mini_program_is_told_apart_from_one_that_may_send_nothing() -> None:
+    assert category_of(48002, "miniprogram_notice") is Category.CONTENT
+    assert category_of(48002, "text") is Category.CONFIG
+    assert category_of(60020, "miniprogram_notice") is Category.CONFIG
+    assert "If it answers a miniprogram_notice, it fails the message at once" in explain(48002)
 
 
 @pytest.mark.parametrize("code", [0, None])

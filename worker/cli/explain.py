@@ -27,7 +27,7 @@ def _facts(code: int) -> dict[str, object]:
         meaning, retry, advice = None, None, None
         page = errcodes.OFFICIAL_PAGE if code == 0 else errcodes.QUERY_PAGE.format(code=code)
     else:
-        worker_does = errcodes.BEHAVIOUR[errcode.category, errcode.retry]
+        worker_does = errcodes.behaviour_of(errcode)
         meaning, retry, advice = errcode.meaning, errcode.retry, errcode.advice
         page = errcodes.OFFICIAL_PAGE
     return {

@@ -54,7 +54,8 @@ BEHAVIOUR: Mapping[tuple[Category, Retry], str] = MappingProxyType(
         ),
         (Category.RATE_LIMITED, Retry.WAIT): (
             "parks the sender for a minute (45033: 5 seconds), and twice as long each time it happens again, up to an "
-            "hour; its messages wait, and this does not count as an attempt."
+            "hour; its messages wait, and this does not count as an attempt. If it answers a recall or a card update, "
+            "only the sender's recalls or card updates wait."
         ),
         (Category.RECIPIENT, Retry.NO): (
             "fails the message at once and does not try again; after a recall the message stays sent."
@@ -147,15 +148,35 @@ ERRCODES: Mapping[int, Errcode] = read_table(files(__package__).joinpath(TABLE_N
 """Every code that calls for sending, recalling, uploading and fetching tokens are known to answer, by code."""
 
 
-def category_of(code: int | None) -> Category:
-    """Say what an answer's errcode means for the call.
+CONCERNS_ONE_TYPE: Mapping[int, str] = MappingProxyType({48002: "miniprogram_notice"})
+"""Codes of the configuration that say something about one message type only, when they answer that type.
+
+48002 answers a mini program notice of an app that is no mini program (doc 90313, the code's own help). The app's other
+messages are not concerned: the notice fails. Any other type that meets 48002 is one that every app may send, so the app
+may send nothing at all: its sender is paused.
+"""
+
+
+def category_of(code: int | None, message_type: str | None = None) -> Category:
+    """Say what an answer's errcode means for the call, which was perhaps to send a message of some type.
 
     0 and a missing errcode both mean success (doc 90664). A code the table does not hold is unlisted.
     """
     if not code:
         return Category.ACCEPTED
+    if message_type is not None and CONCERNS_ONE_TYPE.get(code) == message_type:
+        return Category.CONTENT
     errcode = ERRCODES.get(code)
     return errcode.category if errcode else Category.UNLISTED
+
+
+def behaviour_of(errcode: Errcode) -> str:
+    """Say what the worker does about a code; completes "the worker ..."."""
+    behaviour = BEHAVIOUR[errcode.category, errcode.retry]
+    one_type = CONCERNS_ONE_TYPE.get(errcode.code)
+    if one_type is None:
+        return behaviour
+    return f"{behaviour} If it answers a {one_type}, it {BEHAVIOUR[category_of(errcode.code, one_type), Retry.NO]}"
 
 
 def explain(code: int) -> str:
@@ -181,7 +202,7 @@ def explain(code: int) -> str:
         (
             f"{code}: {errcode.meaning}",
             f"Category: {errcode.category}",
-            f"What the worker does: it {BEHAVIOUR[errcode.category, errcode.retry]}",
+            f"What the worker does: it {behaviour_of(errcode)}",
             f"What to do: {errcode.advice}",
             f"Official page: {OFFICIAL_PAGE}",
         )

@@ -12,6 +12,7 @@ from worker.messages.sender import Sender
 from worker.messages.wire import wire_form
 from worker.providers.base import Answer, Category, ProviderError, Upload, nothing
 from worker.providers.wecom.client import Reply, WeComClient
+from worker.providers.wecom.errcodes import category_of
 from worker.providers.wecom.tokens import Credential, Token, Tokens
 
 RENEWAL_SECONDS = 2
@@ -66,7 +67,10 @@ class WeComChannel:
             HeldBack: `before_leaving` raised it; nothing of the message left.
             ProviderError: there was no new token where one was needed; the message was not sent.
         """
-        return self._post("/cgi-bin/message/send", wire_form(body, recipients, self._agentid), before_leaving)
+        answer = self._post("/cgi-bin/message/send", wire_form(body, recipients, self._agentid), before_leaving)
+        if answer.category is Category.CONFIG:
+            return replace(answer, category=category_of(answer.errcode, str(body.get("msgtype"))))
+        return answer
 
     def recall(self, msgid: str) -> Answer:
         """Take one message back, within 24 hours of sending it (doc 94867)."""
