@@ -2,7 +2,6 @@
 
 import logging
 import threading
-import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -16,10 +15,11 @@ from worker.delivery.clock import Clock, elapsed
 from worker.delivery.hearing import Hearing
 from worker.delivery.office import Office
 from worker.delivery.outcome import PauseSender, Sent, Unknown, decide
+from worker.delivery.patience import PAST_THE_LEASE_SECONDS, patiently
 from worker.delivery.quota import Fate, Reservation
 from worker.delivery.settlement import SLACK_SECONDS, doubtful_seconds, settlement
 from worker.delivery.stopping import stop_sender
-from worker.ledger import PASSING_FAULTS, ClaimedMessage, Settlement, State
+from worker.ledger import ClaimedMessage, Settlement, State, is_passing
 from worker.messages.sender import Sender
 from worker.providers.base import Answer, Category, Channel, HeldBack, ProviderError
 
@@ -32,7 +32,6 @@ BATCH_SECONDS = 0.1
 """Answers are stored when so many are in, or so much time has passed."""
 HOPELESS = 3
 """After so many failed connections, and more of them than answers, the chunk is given up."""
-STORE_AGAIN_SECONDS = 0.5
 TURN_SECONDS = 0.5
 """A thread sends for one chunk so long before others may have it: handing over costs as much as a tenth of a send."""
 
@@ -88,7 +87,9 @@ class Chunk:
     def _look(self) -> None:
         try:
             self.hearing.look(self._unanswered.values())
-        except PASSING_FAULTS as error:
+        except Exception as error:
+            if not is_passing(error):
+                raise
             log.warning("what %s has in work waits for Postgres (%s)", self._sender.name, type(error).__name__)
 
     def _settle(self, batch: Sequence[Answered]) -> None:
@@ -120,15 +121,9 @@ class Chunk:
         self._patiently(lambda: self._office.campaign_watch.messages_failed(one for one in campaigns if one))
 
     def _patiently(self, store: Callable[[], Stored]) -> Stored:
-        """Store something, waiting for Postgres to come back as long as the leases last."""
-        while True:
-            try:
-                return store()
-            except PASSING_FAULTS as error:
-                if elapsed() > self.hearing.last_start + self._office.slowest_call:
-                    raise
-                log.warning("answers for %s wait to be stored: %s", self._sender.name, type(error).__name__)
-                time.sleep(STORE_AGAIN_SECONDS)
+        """Store something, waiting for Postgres to come back."""
+        until = self.hearing.last_start + self._office.slowest_call + PAST_THE_LEASE_SECONDS
+        return patiently(store, until, f"answers for {self._sender.name}")
 
     def _send_for_a_turn(self) -> None:
         """Send what waits and may leave; after a turn make room for other chunks."""

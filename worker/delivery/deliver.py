@@ -15,6 +15,7 @@ from worker.delivery.chunk import Chunk
 from worker.delivery.clock import Clock, elapsed
 from worker.delivery.hearing import Hearing
 from worker.delivery.office import Office
+from worker.delivery.patience import PAST_THE_LEASE_SECONDS, claim_surely, patiently
 from worker.delivery.stopping import stop_sender
 from worker.providers.base import ProviderError
 
@@ -53,14 +54,22 @@ def deliver(office: Office, name: str, still_working: Callable[[], None]) -> Del
         stopping=office.stopping,
     )
     quiet_until = office.quiet.waiting_until(clock.latest())
-    claimed = ledger.deliveries.claim(name, settings.chunk, settings.lease_seconds, quiet_until)
+    what, patience_ends = f"messages of {name}", claimed_at + settings.lease_seconds + PAST_THE_LEASE_SECONDS
+    claimed = claim_surely(
+        lambda: ledger.deliveries.claim(name, settings.chunk, settings.lease_seconds, quiet_until),
+        lambda unsure: ledger.deliveries.give_back(name, unsure),
+        patience_ends,
+        what,
+    )
     try:
         reservation = office.quota.reserve(sender, claimed, clock.now())
-    except RedisError as error:
+    except BaseException as error:
+        patiently(lambda: ledger.deliveries.release(name, claimed), patience_ends, what)
+        if not isinstance(error, RedisError):
+            raise
         log.warning("nothing can be counted, so nothing is sent for %s: %s", name, error)
-        ledger.deliveries.release(name, claimed)
         return Delivery(len(claimed))
-    ledger.deliveries.postpone(name, reservation.postponed)
+    patiently(lambda: ledger.deliveries.postpone(name, reservation.postponed), patience_ends, what)
     chunk = Chunk(office, sender, channel, clock, hearing, reservation)
     try:
         chunk.deliver(still_working)

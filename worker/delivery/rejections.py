@@ -7,7 +7,7 @@ from datetime import timedelta
 
 from worker.delivery.office import Office
 from worker.delivery.task_requests import Desk, Due, TaskRequest, read
-from worker.ledger import PASSING_FAULTS, LedgerError, RejectedRequest
+from worker.ledger import LedgerError, RejectedRequest, is_passing
 from worker.messages import InvalidMessage
 
 log = logging.getLogger(__name__)
@@ -36,9 +36,10 @@ def carry_out(office: Office, request: TaskRequest) -> bool:
                 step.beforehand()
             with office.ledger.engine.begin() as connection:
                 return step.write(connection)
-        except PASSING_FAULTS:
-            raise
-        except Exception as error:  # noqa: BLE001 - whatever is wrong with it, a request is not lost
+        except Exception as error:
+            if is_passing(error):
+                raise
+            # Whatever is wrong with it, a request is not lost.
             _keep(office, request, reason_of(error))
             return {}
 
@@ -72,9 +73,9 @@ def retry(desk: Desk, rejected: RejectedRequest) -> str | None:
             if not desk.ledger.rejected.take(connection, rejected):
                 return "somebody else has decided about it meanwhile"
             step.write(connection)
-    except PASSING_FAULTS:
-        raise
-    except Exception as error:  # noqa: BLE001 - as above
+    except Exception as error:
+        if is_passing(error):
+            raise
         reason = reason_of(error)
         desk.ledger.rejected.reject_again(rejected, reason)
         return reason
@@ -149,7 +150,9 @@ def _patiently(office: Office, request: TaskRequest, step: Callable[[], Due]) ->
         try:
             due = step()
             break
-        except PASSING_FAULTS as error:
+        except Exception as error:
+            if not is_passing(error):
+                raise
             if not told:
                 log.warning("%s waits for Postgres (%s)", _name(request), type(error).__name__)
                 told = True

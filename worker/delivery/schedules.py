@@ -17,7 +17,6 @@ from worker.delivery.office import Office
 from worker.delivery.requests import SendRequest
 from worker.delivery.timetable import Timetable, occurrence_name, read_timetable, take_turn
 from worker.ledger import (
-    PASSING_FAULTS,
     DueSchedule,
     Ledger,
     NewSchedule,
@@ -25,6 +24,7 @@ from worker.ledger import (
     StoredFile,
     claim_schedule,
     insert_schedule,
+    is_passing,
     keep_files,
     move_schedule_on,
     pause_schedule,
@@ -151,9 +151,10 @@ def _run_one(ledger: Ledger, rules: AcceptanceRules) -> Schedule | None:
             else:
                 log.warning("schedule %s: nothing was sent since %s, and now it is too late", *_since(schedule))
             move_schedule_on(connection, schedule, turn.next_at, occurrence=turn.occurrence, sent=stored)
-        except PASSING_FAULTS:
-            raise
-        except Exception as error:  # noqa: BLE001 - whatever it is, it would be the same again in a second
+        except Exception as error:
+            if is_passing(error):
+                raise
+            # Whatever it is, it would be the same again in a second.
             reason = " ".join(str(error).split()) or type(error).__name__
             log.error("schedule %s is paused: %s", schedule.name, reason)  # noqa: TRY400 - a template or a sender
             pause_schedule(connection, schedule.name, reason)

@@ -7,6 +7,7 @@ from sqlalchemy import Engine
 
 from worker.encryption import KeyRing
 from worker.ledger.borrowed import Transaction, after_commit, borrowed
+from worker.ledger.bounds import storable
 from worker.ledger.campaign_intake import (
     MessageCopy,
     NewCampaign,
@@ -26,8 +27,16 @@ from worker.ledger.card_updates import (
     find_card,
     request_card_update,
 )
-from worker.ledger.connection import PASSING_FAULTS, LedgerError, migrate, open_engine, require_migrated, unreachable
-from worker.ledger.deliveries import ClaimedMessage, Deliveries, Postponement, Settlement
+from worker.ledger.connection import (
+    ClaimInDoubtError,
+    LedgerError,
+    is_passing,
+    migrate,
+    open_engine,
+    require_migrated,
+    unreachable,
+)
+from worker.ledger.deliveries import ClaimedMessage, Deliveries, Postponement
 from worker.ledger.due import Due, DueSender
 from worker.ledger.history import Attempt, History, HistoryEntry, MessageStatus
 from worker.ledger.holds import Held, Holds
@@ -35,7 +44,7 @@ from worker.ledger.intake import KeyHolder, NewMessage, find_key, hold_key, inse
 from worker.ledger.media import Media, StoredFile, keep_files
 from worker.ledger.reaper import Reaped, Reaper
 from worker.ledger.recalls import ClaimedRecall, Recalls, RecallSettlement, RecallStatus
-from worker.ledger.rejected import Rejected, RejectedRequest, storable
+from worker.ledger.rejected import Rejected, RejectedRequest
 from worker.ledger.retries import retry_message
 from worker.ledger.schedules import (
     DueSchedule,
@@ -51,6 +60,7 @@ from worker.ledger.schedules import (
 )
 from worker.ledger.schema import FINAL, Priority, State
 from worker.ledger.senders import SenderExists, Senders, UnknownSender
+from worker.ledger.settlements import Settlement
 from worker.ledger.unconfirmed import Unconfirmed, UnconfirmedMessage
 from worker.ledger.usage import Usage
 
@@ -78,7 +88,6 @@ class Ledger:
 
 __all__ = [
     "FINAL",
-    "PASSING_FAULTS",
     "Attempt",
     "Campaign",
     "Campaigns",
@@ -86,6 +95,7 @@ __all__ = [
     "CardUpdateState",
     "CardUpdateStatus",
     "CardUpdates",
+    "ClaimInDoubtError",
     "ClaimedCardUpdate",
     "ClaimedMessage",
     "ClaimedRecall",
@@ -142,6 +152,7 @@ __all__ = [
     "hold_key",
     "insert_messages",
     "insert_schedule",
+    "is_passing",
     "keep_files",
     "migrate",
     "moment_of",

@@ -1,17 +1,18 @@
 """How the ledger is reached, and whether its tables are those this release knows."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import orjson
+import psycopg
 from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from psycopg import Connection as PsycopgConnection
 from psycopg.errors import DeadlockDetected, InsufficientPrivilege, LockNotAvailable, SerializationFailure
 from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
-from sqlalchemy.exc import ArgumentError, InternalError, OperationalError, ProgrammingError
+from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, OperationalError, ProgrammingError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from worker.layout import located
@@ -23,12 +24,77 @@ MIGRATION_LOCK = 0x7765636F6D
 CONNECT_SECONDS = 5
 
 
-PASSING_FAULTS = (OperationalError, InternalError, PoolTimeoutError)
-"""What a Postgres that restarts, fails over or is locked answers; the same statement can succeed later."""
+PASSING_CLASSES = frozenset(
+    {
+        "08",  # connection exceptions
+        "28",  # refused at the door: a password or a rule that is being changed
+        "3D",  # no such database: it is being restored
+        "40",  # rolled back: serialization, deadlock, completion unknown
+        "53",  # out of disk, of memory, of connections
+        "57",  # cancelled, shut down, crashed, starting up
+        "58",  # an error of the operating system
+        "72",  # the snapshot is too old
+    }
+)
+"""Classes of SQLSTATE (appendix A of the manual of Postgres) that speak of the server, not of the statement."""
+PASSING_STATES = frozenset(
+    {
+        "25006",  # read-only: after a fail-over the old address still leads to a standby
+        "25P03",  # the transaction was idle for too long
+        "25P04",  # the transaction took too long
+        "26000",  # no such prepared statement: a pooler handed over another connection
+        "42P05",  # the prepared statement exists already: the same
+        "55006",  # an object is in use
+        "55P03",  # a lock was not to be had in time
+        "XX000",  # a fault within Postgres, or what a pooler says when it has no server
+    }
+)
+"""The same of classes that otherwise speak of the statement or its values."""
 
 
 class LedgerError(Exception):
     """The ledger cannot be used; the text says why and what to do."""
+
+
+class ClaimInDoubtError(Exception):
+    """Rows were claimed, and the answer to the COMMIT was lost: they are this worker's, or nobody's.
+
+    Attributes:
+        claimed: what the claim would have returned; none of it may be worked on, all of it is to be given back.
+    """
+
+    def __init__(self, claimed: Sequence[Any]) -> None:
+        super().__init__(f"whether {len(claimed)} rows were claimed is not known")
+        self.claimed = claimed
+
+
+def commit_claim(connection: Connection, claimed: Sequence[Any]) -> None:
+    """Commit the transaction that claimed these rows.
+
+    Raises:
+        ClaimInDoubtError: the COMMIT met a passing fault, so that it may have been carried out.
+    """
+    try:
+        connection.commit()
+    except Exception as error:
+        if claimed and is_passing(error):
+            raise ClaimInDoubtError(claimed) from error
+        raise
+
+
+def is_passing(error: BaseException) -> bool:
+    """Whether the same statement can succeed later: Postgres restarts, fails over, is full, locked or cut off.
+
+    Judged by the SQLSTATE. An error without one comes from the connection and passes; a value that the driver refuses,
+    one that is too long for an index, a missing table do not.
+    """
+    if isinstance(error, PoolTimeoutError):
+        return True
+    cause = error.orig if isinstance(error, DBAPIError) else error
+    state = cause.sqlstate if isinstance(cause, psycopg.Error) else None
+    if state is None:
+        return isinstance(error, OperationalError | InterfaceError | psycopg.OperationalError | psycopg.InterfaceError)
+    return state[:2] in PASSING_CLASSES or state in PASSING_STATES
 
 
 def open_engine(database_url: str, connections: int = 8, *, lock_seconds: float = 0) -> Engine:
@@ -60,7 +126,7 @@ def open_engine(database_url: str, connections: int = 8, *, lock_seconds: float 
     if lock_seconds:
 
         @event.listens_for(engine, "connect")
-        def _limit_waiting(connection: PsycopgConnection, _: object) -> None:
+        def _limit_waiting(connection: psycopg.Connection[Any], _: object) -> None:
             connection.execute(f"set lock_timeout = '{lock_seconds}s'")
             connection.commit()
 

@@ -1,20 +1,21 @@
-"""Statements of the delivery: claim due messages, settle answers, give back.
+"""Statements of the delivery: claim due messages, give back.
 
 Every change of `state` is a compare-and-set: it names the state it leaves and the attempt it belongs to, so that
 two workers can never both believe that a message is theirs.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Engine, text
+from sqlalchemy import Engine, Row, text
 
+from worker.ledger.connection import commit_claim
 from worker.ledger.due import CANNOT_WAIT, DUE
-from worker.ledger.schema import State
-from worker.messages.recipients import InvalidRecipients, Recipients
+from worker.ledger.settlements import Settlement, settle
+from worker.messages.recipients import Recipients
 
 _TAKE = """
     update wecom.messages as message
@@ -56,54 +57,8 @@ _CLAIM_IN_QUIET_WINDOW = text(f"""
     {_TAKE}
 """)
 
-# A recall that was asked for meanwhile is carried out here: what was sent is taken back, what certainly was not
-# sent is cancelled, and what is doubtful goes on until WeCom names its msgid.
-_SETTLE = text("""
-    update wecom.messages as message
-    set state = case
-            when recall_requested_at is null then answer.state
-            when answer.state = 'sent' and coalesce(answer.msgid, message.msgid) is not null then 'recalling'
-            when answer.state = 'scheduled' and answer.resend_until is null then 'cancelled'
-            else answer.state
-        end,
-        lease_until = null,
-        send_at = coalesce(answer.send_at, message.send_at),
-        retries = answer.retries,
-        resend_until = answer.resend_until,
-        errcode = answer.errcode,
-        error = answer.error,
-        msgid = coalesce(answer.msgid, message.msgid),
-        response_code = coalesce(answer.response_code, message.response_code),
-        sent_at = case when answer.state = 'sent' then wecom.clock() end,
-        recall_error = case
-            when recall_requested_at is not null and answer.state = 'sent'
-                 and coalesce(answer.msgid, message.msgid) is null
-            then 'WeCom named no msgid for it, so it cannot be recalled'
-            else recall_error
-        end
-    from unnest(
-        cast(:ids as uuid[]), cast(:attempts as int[]), cast(:states as text[]), cast(:send_ats as timestamptz[]),
-        cast(:retries as int[]), cast(:resend_untils as timestamptz[]), cast(:errcodes as int[]),
-        cast(:errors as text[]), cast(:msgids as text[]), cast(:response_codes as text[])
-    ) as answer (id, attempt, state, send_at, retries, resend_until, errcode, error, msgid, response_code)
-    where message.id = answer.id and message.sender = :sender
-      and message.state = 'sending' and message.attempt = answer.attempt
-    returning message.id, message.state
-""")
-
-_RECORD_ATTEMPTS = text("""
-    insert into wecom.attempts (message, attempt, at, category, errcode, reason, msgid, http_status, milliseconds)
-    select * from unnest(
-        cast(:ids as uuid[]), cast(:attempts as int[]), cast(:ats as timestamptz[]), cast(:categories as text[]),
-        cast(:errcodes as int[]), cast(:reasons as text[]), cast(:msgids as text[]), cast(:http_statuses as int[]),
-        cast(:milliseconds as int[]))
-""")
-
-_RECORD_INVALID = text("""
-    insert into wecom.invalid_recipients (message, kind, value)
-    select * from unnest(cast(:ids as uuid[]), cast(:kinds as text[]), cast(:values as text[]))
-    on conflict do nothing
-""")
+# Waits for a transaction that is still on its way to its end, so that the release after it sees what it did.
+_WAIT_FOR = text("select from wecom.messages where id = any(cast(:ids as uuid[])) for update")
 
 _RELEASE = text("""
     update wecom.messages as message
@@ -156,27 +111,6 @@ class Postponement:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class Settlement:
-    """What becomes of a claimed message, and what is noted about the attempt."""
-
-    message: UUID
-    attempt: int
-    state: State
-    at: datetime
-    category: str
-    retries: int
-    send_at: datetime | None = None
-    resend_until: datetime | None = None
-    errcode: int | None = None
-    reason: str = ""
-    msgid: str | None = None
-    response_code: str | None = None
-    invalid: InvalidRecipients = field(default_factory=InvalidRecipients)
-    http_status: int | None = None
-    milliseconds: int = 0
-
-
 class Deliveries:
     """The hot path; every statement names its sender."""
 
@@ -188,76 +122,38 @@ class Deliveries:
 
         `quiet_until` is the end of the quiet window that is on, with the time over which waiting messages are
         spread, or None outside of one.
+
+        Raises:
+            ClaimInDoubtError: the answer to the COMMIT was lost; `give_back` what it names.
         """
         parameters = {"sender": sender, "most": most, "lease_seconds": lease_seconds}
-        with self._engine.begin() as connection:
+        with self._engine.connect() as connection:
             if quiet_until is None:
                 rows = connection.execute(_CLAIM, parameters).all()
             else:
                 rows = connection.execute(_CLAIM_IN_QUIET_WINDOW, parameters | {"quiet_until": quiet_until}).all()
-        claimed = [
-            ClaimedMessage(
-                id=row.id,
-                attempt=row.attempt,
-                retries=row.retries,
-                priority=row.priority,
-                requested_at=row.requested_at,
-                send_at=row.send_at,
-                expires_at=row.expires_at,
-                claimed_at=row.claimed_at,
-                resend_until=row.resend_until,
-                recipients=Recipients(tuple(row.touser), tuple(row.toparty), tuple(row.totag)),
-                body=row.body,
-                files=tuple(row.files),
-                campaign=row.campaign,
-            )
-            for row in rows
-        ]
-        claimed.sort(key=lambda message: (message.priority, message.send_at, message.id))
+            claimed = [_claimed(row) for row in rows]
+            claimed.sort(key=lambda message: (message.priority, message.send_at, message.id))
+            commit_claim(connection, claimed)
         return claimed
 
     def settle(self, sender: str, settlements: Sequence[Settlement]) -> int:
-        """Store what became of claimed messages, in one transaction; return how many messages now wait for recall.
-
-        An answer whose lease was taken over by somebody else changes nothing but is kept among the attempts.
-        """
-        with self._engine.begin() as connection:
-            rows = connection.execute(
-                _SETTLE,
-                {
-                    "sender": sender,
-                    "ids": [settlement.message for settlement in settlements],
-                    "attempts": [settlement.attempt for settlement in settlements],
-                    "states": [settlement.state.value for settlement in settlements],
-                    "send_ats": [settlement.send_at for settlement in settlements],
-                    "retries": [settlement.retries for settlement in settlements],
-                    "resend_untils": [settlement.resend_until for settlement in settlements],
-                    "errcodes": [settlement.errcode for settlement in settlements],
-                    "errors": [settlement.reason or None for settlement in settlements],
-                    "msgids": [settlement.msgid for settlement in settlements],
-                    "response_codes": [settlement.response_code for settlement in settlements],
-                },
-            ).all()
-            states = {row.id: row.state for row in rows}
-            noted = [one for one in settlements if one.state is not State.SENT or one.message not in states]
-            if noted:
-                connection.execute(_RECORD_ATTEMPTS, _attempts(noted))
-            invalid = _invalid(one for one in settlements if one.message in states)
-            if invalid["ids"]:
-                connection.execute(_RECORD_INVALID, invalid)
-        return sum(state == State.RECALLING for state in states.values())
+        """Store what became of claimed messages; return how many of them now wait for recall; see `settle`."""
+        return settle(self._engine, sender, settlements)
 
     def release(self, sender: str, claimed: Sequence[ClaimedMessage], reason: str | None = None) -> None:
         """Give back messages that were claimed but not sent; nothing is counted against them."""
         if not claimed:
             return
-        parameters = {
-            "sender": sender,
-            "ids": [message.id for message in claimed],
-            "attempts": [message.attempt for message in claimed],
-            "reason": reason,
-        }
+        parameters = _released(sender, claimed, reason)
         with self._engine.begin() as connection:
+            connection.execute(_RELEASE, parameters)
+
+    def give_back(self, sender: str, claimed: Sequence[ClaimedMessage]) -> None:
+        """Release messages of a claim whose COMMIT is in doubt; those that are not claimed stay as they are."""
+        parameters = _released(sender, claimed, None)
+        with self._engine.begin() as connection:
+            connection.execute(_WAIT_FOR, {"ids": parameters["ids"]})
             connection.execute(_RELEASE, parameters)
 
     def postpone(self, sender: str, postponed: Sequence[Postponement]) -> None:
@@ -275,35 +171,28 @@ class Deliveries:
             connection.execute(_POSTPONE, parameters)
 
 
-def _attempts(settlements: Sequence[Settlement]) -> dict[str, list[Any]]:
-    return {
-        "ids": [settlement.message for settlement in settlements],
-        "attempts": [settlement.attempt for settlement in settlements],
-        "ats": [settlement.at for settlement in settlements],
-        "categories": [settlement.category for settlement in settlements],
-        "errcodes": [settlement.errcode for settlement in settlements],
-        "reasons": [settlement.reason for settlement in settlements],
-        "msgids": [settlement.msgid for settlement in settlements],
-        "http_statuses": [settlement.http_status for settlement in settlements],
-        "milliseconds": [settlement.milliseconds for settlement in settlements],
-    }
+def _claimed(row: Row[Any]) -> ClaimedMessage:
+    return ClaimedMessage(
+        id=row.id,
+        attempt=row.attempt,
+        retries=row.retries,
+        priority=row.priority,
+        requested_at=row.requested_at,
+        send_at=row.send_at,
+        expires_at=row.expires_at,
+        claimed_at=row.claimed_at,
+        resend_until=row.resend_until,
+        recipients=Recipients(tuple(row.touser), tuple(row.toparty), tuple(row.totag)),
+        body=row.body,
+        files=tuple(row.files),
+        campaign=row.campaign,
+    )
 
 
-def _invalid(settlements: Iterable[Settlement]) -> dict[str, list[Any]]:
-    rows = [
-        (settlement.message, kind, value)
-        for settlement in settlements
-        if settlement.invalid
-        for kind, values in (
-            ("user", settlement.invalid.users),
-            ("party", settlement.invalid.parties),
-            ("tag", settlement.invalid.tags),
-            ("unlicensed", settlement.invalid.unlicensed),
-        )
-        for value in values
-    ]
+def _released(sender: str, claimed: Sequence[ClaimedMessage], reason: str | None) -> dict[str, Any]:
     return {
-        "ids": [message for message, _, _ in rows],
-        "kinds": [kind for _, kind, _ in rows],
-        "values": [value for _, _, value in rows],
+        "sender": sender,
+        "ids": [message.id for message in claimed],
+        "attempts": [message.attempt for message in claimed],
+        "reason": reason,
     }

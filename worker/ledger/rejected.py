@@ -8,6 +8,8 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, text
 
+from worker.ledger.bounds import storable
+
 MOST_CHARACTERS = 16 * 2**20
 """So much of the arguments is kept; no request that could be carried out is nearly as long."""
 
@@ -115,8 +117,3 @@ class Rejected:
         """Remove the requests that have waited for so long."""
         with self._engine.begin() as connection:
             connection.execute(_FORGET, {"age": age})
-
-
-def storable(words: str) -> str:
-    """Spell out what Postgres cannot hold, NUL and halves of characters, as JSON does."""
-    return words.replace("\0", "\\u0000").encode(errors="backslashreplace").decode()
