@@ -11,7 +11,8 @@ from worker import ButtonInteraction, CardUpdate, InvalidMessage, Producer, Stat
 from worker.delivery.card_update import carry_out_card_updates
 from worker.delivery.deliver import deliver
 from worker.delivery.office import Office
-from worker.ledger import CardUpdateState, Ledger
+from worker.delivery.recall import carry_out_recalls
+from worker.ledger import Calls, CardUpdateState, Ledger
 from worker.messages import Button, CardAction, MainTitle
 from worker.simulator.control import SimulatorControl
 
@@ -147,3 +148,50 @@ def test_texts_longer_than_wecom_suggests_are_told_in_the_status(producer: Produ
     card = LEAVE.model_copy(update={"main_title": MainTitle(title="a very long title " * 10)})
     [warning, *_] = producer.status(producer.send("hr", card, users=["boss"])).warnings
     assert warning.startswith("template_card.main_title.title")
+
+
+def test_a_limit_of_calls_that_an_update_meets_stops_updates_and_neither_messages_nor_recalls(
+    office: Office, ledger: Ledger, producer: Producer, card: UUID, simulator: SimulatorControl
+) -> None:
+    simulator.add_fault("errcode", endpoint="update_card", errcode=45009, times=1)
+    producer.update_card(card, APPROVED)
+    carry_out_card_updates(office, "hr")
+    assert [(one.sender, one.calls) for one in ledger.parked_calls.waiting()] == [("hr", Calls.CARD_UPDATES)]
+    assert ledger.senders.find("hr").paused_reason is None
+    recalled = producer.send("hr", Text(content="hello"), users=["a"])
+    deliver(office, "hr", lambda: None)
+    producer.recall(recalled)
+    assert ledger.due.senders_with_errands() == ["hr"], "for the recall"
+    carry_out_recalls(office, "hr")
+    assert producer.status(recalled).state is State.RECALLED
+
+    ledger.senders.resume("hr")
+    update_again(ledger)
+    carry_out_card_updates(office, "hr")
+    [update] = producer.status(card).card_updates
+    assert (update.state, update.error) == (CardUpdateState.UPDATED, None)
+
+
+def test_an_update_that_certainly_did_not_arrive_leaves_no_doubt(
+    office: Office, ledger: Ledger, producer: Producer, card: UUID, simulator: SimulatorControl
+) -> None:
+    simulator.add_fault("errcode", endpoint="update_card", errcode=45033, times=1)
+    simulator.add_fault("errcode", endpoint="update_card", errcode=60140)
+    producer.update_card(card, APPROVED)
+    carry_out_card_updates(office, "hr")
+    ledger.senders.resume("hr")
+    update_again(ledger)
+    carry_out_card_updates(office, "hr")
+    assert producer.status(card).card_updates[0].state is CardUpdateState.FAILED
+
+
+def test_an_update_whose_worker_died_before_it_stored_the_answer_stays_unconfirmed(
+    office: Office, ledger: Ledger, producer: Producer, card: UUID, simulator: SimulatorControl
+) -> None:
+    producer.update_card(card, APPROVED)
+    [claimed] = ledger.card_updates.claim("hr", 1, 0.0)
+    simulator.add_fault("errcode", endpoint="update_card", errcode=60140)
+    carry_out_card_updates(office, "hr")
+    [update] = producer.status(card).card_updates
+    assert (update.state, claimed.doubt) == (CardUpdateState.UNCONFIRMED, None)
+    assert "not stored an answer" in str(update.error)

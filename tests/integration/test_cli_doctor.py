@@ -16,7 +16,7 @@ from sqlalchemy import Engine, make_url, text
 
 from worker.cli import machine_checks
 from worker.cli.findings import Verdict
-from worker.ledger import Ledger
+from worker.ledger import Calls, Ledger
 from worker.messages.sender import Sender
 from worker.processes import WORKER, CeleryProcess
 from worker.settings import load_settings
@@ -174,6 +174,13 @@ def test_each_sender_costs_at_most_one_gettoken_and_a_stopped_one_none(
     assert first["Sender parked"]["verdict"] == "note"
     doctor()
     assert simulator.counters().calls["gettoken"] == 4
+
+
+def test_parked_card_updates_are_noted(doctor: Callable[..., dict[str, Any]], ledger: Ledger) -> None:
+    ledger.parked_calls.park("hr", Calls.CARD_UPDATES, "45009: too often", 600)
+    found = doctor()["Card updates of hr"]
+    assert found["verdict"] == "note"
+    assert "45009: too often" in found["words"]
 
 
 def test_a_refused_secret_is_told_with_what_to_do_and_pauses_nobody(

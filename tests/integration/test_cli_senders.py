@@ -12,7 +12,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from worker.cli import wecom
-from worker.ledger import Ledger, State
+from worker.ledger import Calls, Ledger, State
 from worker.messages import Text
 from worker.producer import Producer
 from worker.settings import settings
@@ -29,6 +29,7 @@ SENDER = [
     "state",
     "reason",
     "until",
+    "parked_calls",
 ]
 
 
@@ -252,6 +253,19 @@ def test_the_list_says_who_sends_who_is_parked_and_who_is_paused(run: Callable[.
     assert "paused: on [holiday]\\x1b[31m" in told[1]
     assert "parked until " in told[3]
     assert "45009: too often" in told[3]
+
+
+def test_a_sender_whose_recalls_are_parked_says_so(run: Callable[..., Result], ledger: Ledger) -> None:
+    ledger.parked_calls.park("hr", Calls.RECALLS, "45009: too often", 600)
+    for told in (run("senders", "list").stdout, run("senders", "show", "hr").stdout):
+        assert "sending; recalls parked until " in " ".join(told.split())
+        assert "45009: too often" in " ".join(told.split())
+    [sender] = orjson.loads(run("senders", "list", "--json").stdout)["senders"]
+    [parked] = sender["parked_calls"]
+    assert (parked["calls"], parked["reason"]) == ("recalls", "45009: too often")
+    assert parked["until"].startswith("20")
+    run("senders", "resume", "hr")
+    assert orjson.loads(run("senders", "show", "hr", "--json").stdout)["parked_calls"] == []
 
 
 def test_a_resumed_sender_sends(run: Callable[..., Result], ledger: Ledger) -> None:

@@ -9,9 +9,10 @@ from sqlalchemy import text
 
 from worker import Producer, State, Text
 from worker.delivery.deliver import deliver
-from worker.delivery.office import Office
+from worker.delivery.office import Office, open_office
 from worker.delivery.recall import carry_out_recalls
-from worker.ledger import Ledger
+from worker.delivery.serve import serve
+from worker.ledger import Calls, Ledger
 from worker.simulator.control import SimulatorControl
 
 
@@ -239,3 +240,108 @@ def test_a_remembered_recall_of_a_message_without_a_msgid_says_so(
     status = producer.status(message_id)
     assert (status.state, status.msgid) == (State.SENT, None)
     assert "no msgid" in str(status.recall_error)
+
+
+def parked(ledger: Ledger) -> list[tuple[str, str]]:
+    """Which calls wait, and why, in short."""
+    return [(one.calls, one.reason[:5]) for one in ledger.parked_calls.waiting()]
+
+
+def let_parkings_end(ledger: Ledger) -> None:
+    with ledger.engine.begin() as connection:
+        connection.execute(text("update wecom.parked_calls set until = now()"))
+        connection.execute(text("update wecom.messages set lease_until = null where state = 'recalling'"))
+
+
+def test_a_limit_of_calls_that_a_recall_meets_stops_recalls_and_no_message(
+    office: Office, ledger: Ledger, producer: Producer, message_id: UUID, simulator: SimulatorControl
+) -> None:
+    send(office)
+    producer.recall(message_id)
+    simulator.add_fault("errcode", endpoint="recall", errcode=45009)
+    carry_out_recalls(office, "hr")
+    assert parked(ledger) == [("recalls", "45009")]
+    assert ledger.due.senders_with_errands() == []
+    assert carry_out_recalls(office, "hr") == 0
+    assert ledger.senders.find("hr").paused_reason is None
+
+    other = producer.send("hr", Text(content="something else"), users=["lisi"])
+    send(office)
+    assert producer.status(other).state is State.SENT
+
+
+def test_recalls_wait_twice_as_long_each_time_until_one_succeeds(
+    office: Office, ledger: Ledger, producer: Producer, message_id: UUID, simulator: SimulatorControl
+) -> None:
+    send(office)
+    producer.recall(message_id)
+    simulator.add_fault("errcode", endpoint="recall", errcode=45009)
+    waited = []
+    for _ in range(8):
+        carry_out_recalls(office, "hr")
+        waited.append(ledger.parked_calls.last("hr", Calls.RECALLS))
+        let_parkings_end(ledger)
+    assert waited == [60, 120, 240, 480, 960, 1920, 3600, 3600]
+    simulator.clear_faults()
+    carry_out_recalls(office, "hr")
+    assert producer.status(message_id).state is State.RECALLED
+    assert ledger.parked_calls.last("hr", Calls.RECALLS) == 0
+
+
+def test_a_recall_goes_on_while_messages_wait_for_a_limit_of_their_own(
+    office: Office, ledger: Ledger, producer: Producer, message_id: UUID, simulator: SimulatorControl
+) -> None:
+    send(office)
+    simulator.add_fault("errcode", endpoint="send", errcode=45009)
+    producer.send("hr", Text(content="too many"), users=["lisi"])
+    send(office)
+    assert ledger.senders.find("hr").park_seconds == 60
+
+    producer.recall(message_id)
+    assert ledger.due.senders_with_errands() == ["hr"]
+    serve(office, "hr", 0)
+    assert producer.status(message_id).state is State.RECALLED
+
+
+def test_recalls_that_reach_nobody_rest_without_stopping_messages(
+    office: Office, ledger: Ledger, producer: Producer, message_id: UUID, simulator: SimulatorControl
+) -> None:
+    send(office)
+    producer.recall(message_id)
+    nobody = open_office(
+        office.settings.model_copy(update={"api_base_url": "http://127.0.0.1:1"}), lambda _sender, _slot: None
+    )
+    try:
+        carry_out_recalls(nobody, "hr")
+    finally:
+        nobody.close()
+    assert ledger.parked_calls.last("hr", Calls.RECALLS) == 5
+    assert ledger.senders.find("hr").paused_reason is None
+    let_parkings_end(ledger)
+    carry_out_recalls(office, "hr")
+    assert (producer.status(message_id).state, producer.status(message_id).recall_error) == (State.RECALLED, None)
+    assert simulator.counters().recalled == 1
+
+
+def test_a_person_who_resumes_a_sender_lets_its_recalls_go_on_at_once(
+    office: Office, ledger: Ledger, producer: Producer, message_id: UUID, simulator: SimulatorControl
+) -> None:
+    send(office)
+    producer.recall(message_id)
+    simulator.add_fault("errcode", endpoint="recall", errcode=45009, times=1)
+    carry_out_recalls(office, "hr")
+    ledger.senders.resume("hr")
+    assert parked(ledger) == []
+
+
+def test_a_recall_whose_worker_died_before_it_stored_the_answer_is_remembered_as_doubtful(
+    office: Office, ledger: Ledger, producer: Producer, message_id: UUID, simulator: SimulatorControl
+) -> None:
+    send(office)
+    producer.recall(message_id)
+    assert len(ledger.recalls.claim("hr", 1, 0.0)) == 1
+    simulator.add_fault("errcode", endpoint="recall", errcode=40058)
+    carry_out_recalls(office, "hr")
+    status = producer.status(message_id)
+    assert status.state is State.SENT
+    assert "may be recalled after all" in str(status.recall_error)

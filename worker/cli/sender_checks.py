@@ -57,6 +57,12 @@ def senders(chosen: Settings, ledger: Ledger, redis: Redis, key_ring: KeyRing) -
             yield problem_of(f"Sender {name}", error)
             continue
         yield _stopped(sender) if sender.paused(now) else _authenticated(sender, providers)
+    for parking in ledger.parked_calls.waiting():
+        yield note(
+            f"{parking.calls.capitalize()} of {parking.sender}",
+            f"parked until {local(parking.until)}: {parking.reason}",
+            "nothing: they go on by themselves, and messages are sent meanwhile",
+        )
 
 
 def _stopped(sender: Sender) -> Finding:

@@ -2,7 +2,7 @@
 
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -13,7 +13,7 @@ from worker.cli.ledger import opened_ledger
 from worker.cli.numbers import WholeNumber
 from worker.cli.output import json_option, print_facts, print_json, print_table
 from worker.cli.times import when
-from worker.ledger import State
+from worker.ledger import Parking, State
 from worker.messages.sender import Sender
 from worker.providers import CREDENTIAL_NAMES
 
@@ -78,11 +78,13 @@ def add(
 def list_all(*, as_json: bool) -> None:
     """List all senders."""
     with opened_ledger() as ledger:
-        now, found = ledger.due.now(), ledger.senders.all()
+        now, found, parked = ledger.due.now(), ledger.senders.all(), ledger.parked_calls.waiting()
     if as_json:
-        print_json({"senders": [_facts(sender, now) for sender in found]})
+        print_json({"senders": [_facts(sender, now, parked) for sender in found]})
     elif found:
-        rows = [(sender.name, sender.provider, str(sender.agentid or ""), standing(sender, now)) for sender in found]
+        rows = [
+            (sender.name, sender.provider, str(sender.agentid or ""), standing(sender, now, parked)) for sender in found
+        ]
         print_table(("NAME", "PROVIDER", "AGENTID", "STATE"), rows)
     else:
         click.echo("There are no senders yet; add one with `wecom senders add`.")
@@ -95,11 +97,11 @@ def show(name: str, *, as_json: bool) -> None:
     """Show a sender and how many of its messages stand where."""
     with opened_ledger(with_keys=True) as ledger:
         sender, now = ledger.senders.open(name)
-        counts = ledger.history.counts(name)
+        counts, parked = ledger.history.counts(name), ledger.parked_calls.waiting()
     corpid = sender.credentials.get("corpid")
     if as_json:
         messages = {state.value: counts.get(state, 0) for state in State}
-        print_json(_facts(sender, now) | {"corpid": corpid, "messages": messages})
+        print_json(_facts(sender, now, parked) | {"corpid": corpid, "messages": messages})
     else:
         print_facts(
             (
@@ -109,7 +111,7 @@ def show(name: str, *, as_json: bool) -> None:
                 ("Agentid", str(sender.agentid or "")),
                 ("Account cap", "not set" if sender.account_cap is None else str(sender.account_cap)),
                 *((name, str(number)) for name, number in _own_limits(sender) if number is not None),
-                ("State", standing(sender, now)),
+                ("State", standing(sender, now, parked)),
                 ("Messages", _counted(counts)),
             )
         )
@@ -176,16 +178,21 @@ def remove(name: str, *, yes: bool) -> None:
     click.echo(f"{name} is removed.")
 
 
-def standing(sender: Sender, now: datetime) -> str:
-    """Say in words whether a sender sends."""
+def standing(sender: Sender, now: datetime, parked: Sequence[Parking] = ()) -> str:
+    """Say in words whether a sender sends, and which of its other calls wait."""
+    waiting = "".join(
+        f"; {one.calls} {PARKED} until {when(one.until, now)}: {one.reason}"
+        for one in parked
+        if one.sender == sender.name
+    )
     if not sender.paused(now):
-        return SENDING
+        return f"{SENDING}{waiting}"
     if sender.paused_until is None:
         return f"{PAUSED}: {sender.paused_reason}"
-    return f"{PARKED} until {when(sender.paused_until, now)}: {sender.paused_reason}"
+    return f"{PARKED} until {when(sender.paused_until, now)}: {sender.paused_reason}{waiting}"
 
 
-def _facts(sender: Sender, now: datetime) -> dict[str, Any]:
+def _facts(sender: Sender, now: datetime, parked: Sequence[Parking]) -> dict[str, Any]:
     paused = sender.paused(now)
     stopped = PAUSED if sender.paused_until is None else PARKED
     return {
@@ -198,6 +205,11 @@ def _facts(sender: Sender, now: datetime) -> dict[str, Any]:
         "state": stopped if paused else SENDING,
         "reason": sender.paused_reason if paused else None,
         "until": sender.paused_until if paused else None,
+        "parked_calls": [
+            {"calls": one.calls, "reason": one.reason, "until": one.until}
+            for one in parked
+            if one.sender == sender.name
+        ],
     }
 
 

@@ -1,38 +1,81 @@
-"""Makes many calls for one sender at once, where each of them stands for itself."""
+"""Makes calls that stand for themselves, a few at once: recalls and card updates."""
 
+import logging
 from collections.abc import Callable, Sequence
-from dataclasses import replace
-from typing import TypeVar
+from dataclasses import dataclass
+from typing import Generic, TypeVar
 
+from worker.delivery.clock import elapsed
 from worker.delivery.office import Office
-from worker.delivery.stopping import stop_sender
+from worker.delivery.outcome import PauseSender, decide
+from worker.delivery.patience import PAST_THE_LEASE_SECONDS, claim_surely, patiently
+from worker.delivery.stopping import park_calls, stop_sender
+from worker.ledger import Calls, is_passing
 from worker.messages.sender import Sender
 from worker.providers.base import Answer, Category, Channel, ProviderError
 
+log = logging.getLogger(__name__)
+
 Claimed = TypeVar("Claimed")
+Settled = TypeVar("Settled")
 
 AGAIN_SECONDS = 5.0
 """How long a call that met a passing fault waits before it is made again."""
+OUR_OWN_FAULT = Answer(Category.UNCERTAIN, reason="a fault in wecom-worker; its log has the details")
 
 
-def call_all(
-    office: Office, sender: Sender, claimed: Sequence[Claimed], call: Callable[[Channel, Claimed], Answer]
-) -> Sequence[Answer]:
-    """Make a call for each claimed thing; answers are in order.
+@dataclass(frozen=True, slots=True)
+class Errand(Generic[Claimed, Settled]):
+    """One kind of calls: how they are claimed, made, judged and settled.
 
-    The sender is stopped if it cannot authenticate or makes too many calls.
+    Attributes:
+        calls: by which name they are parked.
+        claim: of a sender, so many at most, for so many seconds.
+        give_back: releases what was claimed and not tried.
+        call: makes one call.
+        settlement: says what an answer makes of what was claimed.
+        settle: stores that.
     """
+
+    calls: Calls
+    claim: Callable[[str, int, float], list[Claimed]]
+    give_back: Callable[[str, Sequence[Claimed]], None]
+    call: Callable[[Channel, Claimed], Answer]
+    settlement: Callable[[Claimed, Answer], Settled]
+    settle: Callable[[str, Sequence[Settled]], None]
+
+
+def carry_out(office: Office, name: str, errand: Errand[Claimed, Settled]) -> int:
+    """Make the next calls of one sender that wait; return how many were tried.
+
+    A sender that is paused makes none. A parked one does: its parking is about messages, and WeCom counts each
+    interface by itself. Calls that meet a limit of their own, or nobody at all, are parked by themselves.
+    """
+    sender, _ = office.ledger.senders.open(name)
+    if sender.stopped:
+        return 0
+    what, lease_seconds = f"{errand.calls} of {name}", office.settings.lease_seconds
+    until = elapsed() + lease_seconds + PAST_THE_LEASE_SECONDS
+    claimed = claim_surely(
+        lambda: errand.claim(name, office.calls_at_once(sender), lease_seconds),
+        lambda unsure: errand.give_back(name, unsure),
+        until,
+        what,
+    )
+    if not claimed:
+        return 0
     try:
         channel = office.provider_of(sender).open(sender)
     except ProviderError as error:
-        stop_sender(office, sender, error.answer)
-        return [replace(error.answer, category=Category.UNREACHABLE)] * len(claimed)
-    answers = list(office.senders_at_work.map(lambda one: _answer(channel, one, call), claimed))
-    for answer in answers:
-        if answer.category is Category.RATE_LIMITED:
-            stop_sender(office, sender, answer)
-            break
-    return answers
+        answer = error.answer
+        patiently(lambda: errand.give_back(name, claimed), until, what)
+        patiently(lambda: _stop(office, sender, errand.calls, answer), until, what, unless_stopping=office.stopping)
+        return 0
+    answers = list(office.senders_at_work.map(lambda one: _answer(channel, one, errand.call), claimed))
+    _settle(errand, name, [errand.settlement(*one) for one in zip(claimed, answers, strict=True)], until, what)
+    if limit := _limit(answers):
+        patiently(lambda: park_calls(office, sender, errand.calls, limit), until, what, unless_stopping=office.stopping)
+    return len(claimed)
 
 
 def rejected(answer: Answer) -> bool:
@@ -50,8 +93,46 @@ def rejected(answer: Answer) -> bool:
     }
 
 
+def _stop(office: Office, sender: Sender, calls: Calls, answer: Answer) -> None:
+    """Stop what cannot go on without access: with wrong credentials the sender, otherwise these calls."""
+    if decide(answer) == PauseSender(None):
+        stop_sender(office, sender, answer)
+    else:
+        park_calls(office, sender, calls, answer)
+
+
+def _limit(answers: Sequence[Answer]) -> Answer | None:
+    """Return the answer that further calls of this kind would meet too, if there is one."""
+    for answer in answers:
+        if answer.category is Category.RATE_LIMITED:
+            return answer
+    return answers[0] if all(answer.category is Category.UNREACHABLE for answer in answers) else None
+
+
+def _settle(errand: Errand[Claimed, Settled], name: str, settled: Sequence[Settled], until: float, what: str) -> None:
+    """Store what became of the calls; where Postgres refuses something, one by one."""
+    try:
+        patiently(lambda: errand.settle(name, settled), until, what)
+    except Exception as error:
+        if is_passing(error) or len(settled) == 1:
+            raise
+    else:
+        return
+    faults = []
+    for one in settled:
+        try:
+            patiently(lambda one=one: errand.settle(name, [one]), until, what)  # type: ignore[misc]
+        except Exception as error:  # noqa: BLE001 - the others must not wait for it
+            faults.append(error)
+    if faults:
+        raise faults[0]
+
+
 def _answer(channel: Channel, claimed: Claimed, call: Callable[[Channel, Claimed], Answer]) -> Answer:
     try:
         return call(channel, claimed)
     except ProviderError as error:
         return error.answer
+    except Exception:
+        log.exception("a call failed in our own code")
+        return OUR_OWN_FAULT

@@ -5,10 +5,12 @@ from uuid import UUID
 import orjson
 from sqlalchemy import Connection
 
-from worker.delivery.calls import AGAIN_SECONDS, call_all, rejected
+from worker.delivery.calls import AGAIN_SECONDS, Errand, carry_out, rejected
 from worker.delivery.office import Office
 from worker.delivery.outcome import Sent, decide
+from worker.delivery.settlement import DETERMINED_BY_THE_REQUEST
 from worker.ledger import (
+    Calls,
     CardUpdateSettlement,
     CardUpdateState,
     ClaimedCardUpdate,
@@ -17,7 +19,7 @@ from worker.ledger import (
     request_card_update,
 )
 from worker.messages import CardUpdate, InvalidMessage
-from worker.providers.base import Answer, Category
+from worker.providers.base import Answer, Category, Channel
 
 USED_UP = 60140
 """The response_code is invalid: expired, or used before."""
@@ -54,38 +56,36 @@ def request_update(connection: Connection, message: UUID, update: CardUpdate) ->
 
 def carry_out_card_updates(office: Office, name: str) -> int:
     """Make the next card updates of one sender; return how many were tried."""
-    sender, now = office.ledger.senders.open(name)
-    if sender.paused(now):
-        return 0
-    claimed = office.ledger.card_updates.claim(name, office.calls_at_once(sender), office.settings.lease_seconds)
-    if not claimed:
-        return 0
-    answers = call_all(
-        office,
-        sender,
-        claimed,
-        lambda channel, one: channel.update_card(one.body, one.response_code) if one.usable else TOO_LATE,
+    updates = office.ledger.card_updates
+    return carry_out(
+        office, name, Errand(Calls.CARD_UPDATES, updates.claim, updates.give_back, _update, _settlement, updates.settle)
     )
-    office.ledger.card_updates.settle(
-        name, [_settlement(one, answer) for one, answer in zip(claimed, answers, strict=True)]
-    )
-    return len(claimed)
+
+
+def _update(channel: Channel, update: ClaimedCardUpdate) -> Answer:
+    return channel.update_card(update.body, update.response_code) if update.usable else TOO_LATE
 
 
 def _settlement(update: ClaimedCardUpdate, answer: Answer) -> CardUpdateSettlement:
-    state = CardUpdateState.SCHEDULED
+    state, error = CardUpdateState.SCHEDULED, update.doubt
     if isinstance(decide(answer), Sent):
-        state = CardUpdateState.UPDATED
-    elif answer.errcode == USED_UP and update.usable and update.attempt > 1:
-        # The answer to an earlier try was lost; most likely that try has used the code and changed the card.
-        state = CardUpdateState.UNCONFIRMED
+        state, error = CardUpdateState.UPDATED, answer.said or None
     elif rejected(answer):
-        state = CardUpdateState.FAILED
+        unknown = update.doubt is not None and not _concerns_all_tries(answer)
+        state = CardUpdateState.UNCONFIRMED if unknown else CardUpdateState.FAILED
+        error = f"{answer.said}; an earlier try had no answer ({update.doubt})" if unknown else answer.said
+    elif answer.category is Category.UNCERTAIN:
+        error = answer.said
     return CardUpdateSettlement(
         update.response_code,
         update.attempt,
         state,
-        error=answer.said or None,
+        error=error,
         again_after=AGAIN_SECONDS if state is CardUpdateState.SCHEDULED else None,
         invalid_users=answer.invalid.users,
     )
+
+
+def _concerns_all_tries(answer: Answer) -> bool:
+    """Whether an earlier try of the same update was refused as well; one that succeeded uses the response_code up."""
+    return answer.category in DETERMINED_BY_THE_REQUEST and answer.errcode != USED_UP

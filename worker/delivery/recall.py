@@ -1,28 +1,24 @@
 """Takes sent messages back (doc 94867)."""
 
-from worker.delivery.calls import AGAIN_SECONDS, call_all, rejected
+from worker.delivery.calls import AGAIN_SECONDS, Errand, carry_out, rejected
 from worker.delivery.office import Office
 from worker.delivery.outcome import Sent, decide
-from worker.ledger import ClaimedRecall, RecallSettlement, State
-from worker.providers.base import Answer, Category
+from worker.ledger import Calls, ClaimedRecall, RecallSettlement, State
+from worker.providers.base import Answer, Category, Channel
 
 TOO_LATE = Answer(Category.CONTENT, reason="sent more than 24 hours ago; WeCom recalls only younger messages")
 
 
 def carry_out_recalls(office: Office, name: str) -> int:
     """Recall the next messages of one sender that wait for it; return how many were tried."""
-    sender, now = office.ledger.senders.open(name)
-    if sender.paused(now):
-        return 0
-    claimed = office.ledger.recalls.claim(name, office.calls_at_once(sender), office.settings.lease_seconds)
-    if not claimed:
-        return 0
-    answers = call_all(
-        office, sender, claimed, lambda channel, one: TOO_LATE if one.too_late else channel.recall(one.msgid)
+    recalls = office.ledger.recalls
+    return carry_out(
+        office, name, Errand(Calls.RECALLS, recalls.claim, recalls.give_back, _recall, _settlement, recalls.settle)
     )
-    settlements = [_settlement(recall, answer) for recall, answer in zip(claimed, answers, strict=True)]
-    office.ledger.recalls.settle(name, settlements)
-    return len(claimed)
+
+
+def _recall(channel: Channel, recall: ClaimedRecall) -> Answer:
+    return TOO_LATE if recall.too_late else channel.recall(recall.msgid)
 
 
 def _settlement(recall: ClaimedRecall, answer: Answer) -> RecallSettlement:

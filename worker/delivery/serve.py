@@ -8,6 +8,7 @@ from worker.delivery.deliver import deliver
 from worker.delivery.office import Office
 from worker.delivery.recall import carry_out_recalls
 from worker.encryption import SecretKeyError
+from worker.ledger import Calls
 
 log = logging.getLogger(__name__)
 
@@ -43,6 +44,8 @@ def _may_serve(office: Office, sender: str, slot: int) -> bool:
         opened, _ = office.ledger.senders.open(sender)
     except SecretKeyError as error:
         office.ledger.senders.park(sender, str(error), UNREADABLE_SECONDS)
+        for calls in Calls:
+            office.ledger.parked_calls.park(sender, calls, str(error), UNREADABLE_SECONDS)
         log.error("%s is parked: %s", sender, error)  # noqa: TRY400 - the sentence says it all
         return False
     return opened.calls_at_once is None or slot < opened.calls_at_once

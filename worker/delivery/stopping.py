@@ -1,9 +1,10 @@
-"""Stops a sender because of an answer that every other message of it would meet too; its messages wait."""
+"""Stops a sender, or its calls of one kind, because of an answer that all others would meet too; they wait."""
 
 import logging
 
 from worker.delivery.office import Office
 from worker.delivery.outcome import PauseSender, decide, next_parking
+from worker.ledger import Calls
 from worker.messages.sender import Sender
 from worker.providers.base import Answer
 
@@ -36,3 +37,15 @@ def park_sender(office: Office, sender: Sender, reason: str, seconds: int) -> No
     """Stop a sender for so many seconds."""
     log.warning("%s is parked for %d s: %s", sender.name, seconds, reason)
     office.ledger.senders.park(sender.name, reason, seconds)
+
+
+def park_calls(office: Office, sender: Sender, calls: Calls, answer: Answer) -> None:
+    """Have a sender's recalls or card updates wait for a while; its messages and its other calls go on."""
+    last = office.ledger.parked_calls.last(sender.name, calls)
+    match decide(answer):
+        case PauseSender(int(first)):
+            seconds = next_parking(first, last)
+        case _:
+            seconds = next_parking(UNREACHABLE_PARK_SECONDS, last, LONGEST_UNREACHABLE_PARK)
+    log.warning("%s of %s are parked for %d s: %s", calls, sender.name, seconds, answer.said)
+    office.ledger.parked_calls.park(sender.name, calls, answer.said, seconds)

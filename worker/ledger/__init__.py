@@ -42,6 +42,7 @@ from worker.ledger.history import Attempt, History, HistoryEntry, MessageStatus
 from worker.ledger.holds import Held, Holds
 from worker.ledger.intake import KeyHolder, NewMessage, find_key, hold_key, insert_messages
 from worker.ledger.media import Media, StoredFile, keep_files
+from worker.ledger.parked_calls import Calls, ParkedCalls, Parking
 from worker.ledger.reaper import Reaped, Reaper
 from worker.ledger.recalls import ClaimedRecall, Recalls, RecallSettlement, RecallStatus
 from worker.ledger.rejected import Rejected, RejectedRequest
@@ -76,6 +77,7 @@ class Ledger:
         self.reaper = Reaper(engine)
         self.recalls = Recalls(engine)
         self.card_updates = CardUpdates(engine)
+        self.parked_calls = ParkedCalls(engine)
         self.media = Media(engine)
         self.due = Due(engine)
         self.usage = Usage(engine)
@@ -89,6 +91,7 @@ class Ledger:
 __all__ = [
     "FINAL",
     "Attempt",
+    "Calls",
     "Campaign",
     "Campaigns",
     "CardUpdateSettlement",
@@ -116,6 +119,8 @@ __all__ = [
     "NewMessage",
     "NewSchedule",
     "NotTakenBack",
+    "ParkedCalls",
+    "Parking",
     "Postponement",
     "Priority",
     "Reaped",

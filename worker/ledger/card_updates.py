@@ -9,6 +9,9 @@ from uuid import UUID
 
 from sqlalchemy import Connection, Engine, text
 
+from worker.ledger.bounds import first_names, shortened
+from worker.ledger.connection import commit_claim
+from worker.ledger.parked_calls import Calls, end_parking, not_parked
 from worker.ledger.schema import State
 
 _CARD = text("""
@@ -21,19 +24,32 @@ _REQUEST = text("""
     values (:response_code, :message, :sender, 'scheduled', cast(:body as jsonb), wecom.clock(), :usable_until)
     on conflict do nothing
 """)
-_CLAIM = text("""
+# While an update is scheduled its error is the doubt about earlier tries. It is written before the call, so that
+# whoever dies before it stores the answer leaves it behind.
+_CLAIM = text(f"""
     with waiting as (
-        select response_code from wecom.card_updates
+        select response_code, error as doubt from wecom.card_updates
         where sender = :sender and state = 'scheduled' and (lease_until is null or lease_until <= wecom.clock())
+          and {not_parked(Calls.CARD_UPDATES, ":sender")}
         order by requested_at
         limit :most
         for update skip locked
     )
     update wecom.card_updates as card_update
-    set attempt = attempt + 1, lease_until = wecom.clock() + make_interval(secs => :lease_seconds)
+    set attempt = attempt + 1, lease_until = wecom.clock() + make_interval(secs => :lease_seconds),
+        error = coalesce(error, :under_way)
     from waiting
     where card_update.response_code = waiting.response_code
-    returning card_update.response_code, attempt, body, usable_until > wecom.clock() as usable
+    returning card_update.response_code, attempt, body, usable_until > wecom.clock() as usable, waiting.doubt
+""")
+_WAIT_FOR = text("select from wecom.card_updates where response_code = any(cast(:response_codes as text[])) for update")
+_GIVE_BACK = text("""
+    update wecom.card_updates as card_update set lease_until = null, error = claim.doubt
+    from unnest(
+        cast(:response_codes as text[]), cast(:attempts as int[]), cast(:doubts as text[])
+    ) as claim (response_code, attempt, doubt)
+    where card_update.response_code = claim.response_code and card_update.sender = :sender
+      and card_update.state = 'scheduled' and card_update.attempt = claim.attempt
 """)
 _SETTLE = text("""
     update wecom.card_updates as card_update
@@ -52,6 +68,8 @@ _OF_MESSAGE = text("""
     select state, requested_at, updated_at, error, invalid_users
     from wecom.card_updates where message = :message order by requested_at
 """)
+
+UNDER_WAY = "a worker has taken the update on and not stored an answer yet"
 
 
 class CardUpdateState(StrEnum):
@@ -76,17 +94,24 @@ class SentCard:
 
 @dataclass(frozen=True, slots=True)
 class ClaimedCardUpdate:
-    """An update this worker alone may carry out until its lease ends."""
+    """An update this worker alone may carry out until its lease ends.
+
+    `doubt` tells of an earlier try whose answer was lost.
+    """
 
     response_code: str
     attempt: int
     body: Mapping[str, Any]
     usable: bool
+    doubt: str | None
 
 
 @dataclass(frozen=True, slots=True)
 class CardUpdateSettlement:
-    """What became of one update; `scheduled` with `again_after` means another try after so many seconds."""
+    """What became of one update; `scheduled` with `again_after` means another try after so many seconds.
+
+    The error of one that is tried again is its doubt: why an earlier try may have changed the card.
+    """
 
     response_code: str
     attempt: int
@@ -114,24 +139,44 @@ class CardUpdates:
         self._engine = engine
 
     def claim(self, sender: str, most: int, lease_seconds: float) -> list[ClaimedCardUpdate]:
-        """Take up to `most` updates that wait, the longest waiting first."""
-        parameters = {"sender": sender, "most": most, "lease_seconds": lease_seconds}
+        """Take up to `most` updates that wait, the longest waiting first; none while card updates are parked.
+
+        Raises:
+            ClaimInDoubtError: the answer to the COMMIT was lost; `give_back` what it names.
+        """
+        parameters = {"sender": sender, "most": most, "lease_seconds": lease_seconds, "under_way": UNDER_WAY}
+        with self._engine.connect() as connection:
+            claimed = [ClaimedCardUpdate(*row) for row in connection.execute(_CLAIM, parameters)]
+            commit_claim(connection, claimed)
+        return claimed
+
+    def give_back(self, sender: str, claimed: Sequence[ClaimedCardUpdate]) -> None:
+        """Release claimed updates that were not tried; those that are not claimed stay as they are."""
+        parameters = {
+            "sender": sender,
+            "response_codes": [update.response_code for update in claimed],
+            "attempts": [update.attempt for update in claimed],
+            "doubts": [update.doubt for update in claimed],
+        }
         with self._engine.begin() as connection:
-            return [ClaimedCardUpdate(*row) for row in connection.execute(_CLAIM, parameters)]
+            connection.execute(_WAIT_FOR, {"response_codes": parameters["response_codes"]})
+            connection.execute(_GIVE_BACK, parameters)
 
     def settle(self, sender: str, settlements: Sequence[CardUpdateSettlement]) -> None:
-        """Store what became of claimed updates."""
+        """Store what became of claimed updates; once more changes nothing."""
         parameters = {
             "sender": sender,
             "response_codes": [settlement.response_code for settlement in settlements],
             "attempts": [settlement.attempt for settlement in settlements],
             "states": [settlement.state.value for settlement in settlements],
-            "errors": [settlement.error for settlement in settlements],
+            "errors": [settlement.error and shortened(settlement.error) for settlement in settlements],
             "again_afters": [settlement.again_after for settlement in settlements],
-            "invalid_users": ["|".join(settlement.invalid_users) for settlement in settlements],
+            "invalid_users": ["|".join(first_names(settlement.invalid_users)) for settlement in settlements],
         }
         with self._engine.begin() as connection:
             connection.execute(_SETTLE, parameters)
+            if any(settlement.state is CardUpdateState.UPDATED for settlement in settlements):
+                end_parking(connection, sender, Calls.CARD_UPDATES)
 
 
 def find_card(connection: Connection, message: UUID, life_seconds: float) -> SentCard | None:

@@ -5,6 +5,8 @@ from datetime import datetime
 
 from sqlalchemy import Connection, Engine, text
 
+from worker.ledger.parked_calls import Calls, not_parked
+
 # A message that is due; the indexes messages_due and messages_by_due_time serve the first line. Messages of a paused
 # campaign are not, unless their fate is unknown: they may have been sent already, and only a repetition in time can
 # tell.
@@ -89,13 +91,15 @@ def _senders_with(table: str, state: str) -> str:
     """
 
 
+# A parking is about messages: recalls and card updates of a parked sender go on, and wait only by their own.
 _SENDERS_WITH_ERRANDS = text(f"""
     select sender.name
     from wecom.senders as sender
-    where {_MAY_SEND} and sender.name in (
-        ({_senders_with("wecom.messages", "recalling")})
-        union
-        ({_senders_with("wecom.card_updates", "scheduled")})
+    where (sender.paused_reason is null or sender.paused_until is not null) and (
+        sender.name in ({_senders_with("wecom.messages", "recalling")})
+            and {not_parked(Calls.RECALLS, "sender.name")}
+        or sender.name in ({_senders_with("wecom.card_updates", "scheduled")})
+            and {not_parked(Calls.CARD_UPDATES, "sender.name")}
     )
     order by sender.name
 """)

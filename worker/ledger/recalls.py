@@ -6,6 +6,9 @@ from uuid import UUID
 
 from sqlalchemy import Connection, Engine, text
 
+from worker.ledger.bounds import shortened
+from worker.ledger.connection import commit_claim
+from worker.ledger.parked_calls import Calls, end_parking, not_parked
 from worker.ledger.schema import State
 
 # Doc 94867: a message can be recalled within 24 hours. What is being sent just now, or has an unknown fate, is
@@ -38,20 +41,32 @@ _READ = text("""
     select id, sender, state, recall_error from wecom.messages where id = :id or part_of = :id order by id
 """)
 
-_CLAIM = text("""
+# Whoever dies before it stores the answer leaves the doubt behind: it is written before the call and not after it.
+_CLAIM = text(f"""
     with waiting as (
-        select id from wecom.messages
+        select id, recall_error as doubt from wecom.messages
         where sender = :sender and state = 'recalling' and (lease_until is null or lease_until <= wecom.clock())
+          and {not_parked(Calls.RECALLS, ":sender")}
         order by recall_requested_at
         limit :most
         for update skip locked
     )
     update wecom.messages as message
-    set attempt = attempt + 1, lease_until = wecom.clock() + make_interval(secs => :lease_seconds)
+    set attempt = attempt + 1, lease_until = wecom.clock() + make_interval(secs => :lease_seconds),
+        recall_error = coalesce(recall_error, :under_way)
     from waiting
     where message.id = waiting.id
-    returning message.id, attempt, msgid, recall_error as doubt,
+    returning message.id, attempt, msgid, waiting.doubt,
               sent_at <= wecom.clock() - interval '24 hours' as too_late
+""")
+
+_WAIT_FOR = text("select from wecom.messages where id = any(cast(:ids as uuid[])) for update")
+
+_GIVE_BACK = text("""
+    update wecom.messages as message set lease_until = null, recall_error = claim.doubt
+    from unnest(cast(:ids as uuid[]), cast(:attempts as int[]), cast(:doubts as text[])) as claim (id, attempt, doubt)
+    where message.id = claim.id and message.sender = :sender
+      and message.state = 'recalling' and message.attempt = claim.attempt
 """)
 
 _SETTLE = text("""
@@ -66,6 +81,8 @@ _SETTLE = text("""
     where message.id = answer.id and message.sender = :sender
       and message.state = 'recalling' and message.attempt = answer.attempt
 """)
+
+UNDER_WAY = "a worker has taken the recall on and not stored an answer yet"
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,13 +139,31 @@ class Recalls:
         return [RecallStatus(row.id, row.sender, State(row.state), row.recall_error) for row in rows]
 
     def claim(self, sender: str, most: int, lease_seconds: float) -> list[ClaimedRecall]:
-        """Take up to `most` messages that wait to be recalled, the longest waiting first."""
+        """Take up to `most` messages that wait to be recalled, the longest waiting first; none while they are parked.
+
+        Raises:
+            ClaimInDoubtError: the answer to the COMMIT was lost; `give_back` what it names.
+        """
+        parameters = {"sender": sender, "most": most, "lease_seconds": lease_seconds, "under_way": UNDER_WAY}
+        with self._engine.connect() as connection:
+            claimed = [ClaimedRecall(*row) for row in connection.execute(_CLAIM, parameters)]
+            commit_claim(connection, claimed)
+        return claimed
+
+    def give_back(self, sender: str, claimed: Sequence[ClaimedRecall]) -> None:
+        """Release claimed recalls that were not tried; those that are not claimed stay as they are."""
+        parameters = {
+            "sender": sender,
+            "ids": [recall.id for recall in claimed],
+            "attempts": [recall.attempt for recall in claimed],
+            "doubts": [recall.doubt for recall in claimed],
+        }
         with self._engine.begin() as connection:
-            rows = connection.execute(_CLAIM, {"sender": sender, "most": most, "lease_seconds": lease_seconds})
-            return [ClaimedRecall(*row) for row in rows]
+            connection.execute(_WAIT_FOR, {"ids": parameters["ids"]})
+            connection.execute(_GIVE_BACK, parameters)
 
     def settle(self, sender: str, settlements: Sequence[RecallSettlement]) -> None:
-        """Store what became of claimed recalls."""
+        """Store what became of claimed recalls; once more changes nothing."""
         if not settlements:
             return
         parameters = {
@@ -136,8 +171,10 @@ class Recalls:
             "ids": [settlement.message for settlement in settlements],
             "attempts": [settlement.attempt for settlement in settlements],
             "states": [settlement.state.value for settlement in settlements],
-            "errors": [settlement.error for settlement in settlements],
+            "errors": [settlement.error and shortened(settlement.error) for settlement in settlements],
             "again_afters": [settlement.again_after for settlement in settlements],
         }
         with self._engine.begin() as connection:
             connection.execute(_SETTLE, parameters)
+            if any(settlement.state is State.RECALLED for settlement in settlements):
+                end_parking(connection, sender, Calls.RECALLS)

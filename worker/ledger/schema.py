@@ -100,6 +100,18 @@ class SenderRow(Base):
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
 
 
+class ParkedCallsRow(Base):
+    """Calls of one kind, recalls or card updates, that a sender does not make for a while."""
+
+    __tablename__ = "parked_calls"
+
+    sender: Mapped[str] = mapped_column(ForeignKey("senders.name", ondelete="CASCADE"), primary_key=True)
+    calls: Mapped[str] = mapped_column(primary_key=True)
+    reason: Mapped[str]
+    until: Mapped[datetime]
+    seconds: Mapped[int] = mapped_column(comment="how long they were parked last; the next time lasts twice as long")
+
+
 class SuiteRow(Base):
     """A third-party app of a service provider; its corps are senders."""
 

@@ -9,7 +9,9 @@ from sqlalchemy import Connection, Engine, RowMapping, delete, insert, select, t
 from sqlalchemy.exc import IntegrityError
 
 from worker.encryption import KeyRing, SecretKeyError
+from worker.ledger.bounds import shortened
 from worker.ledger.connection import LedgerError
+from worker.ledger.parked_calls import end_every_parking
 from worker.ledger.schema import SenderRow
 from worker.messages.sender import Sender
 
@@ -88,14 +90,7 @@ class Senders:
 
     def replace_credentials(self, name: str, agentid: int | None, credentials: Mapping[str, str]) -> None:
         """Give a sender other credentials and end the pause the old ones may have caused."""
-        self._change(
-            name,
-            agentid=agentid,
-            credentials=self._keys.encrypt(credentials),
-            paused_reason=None,
-            paused_until=None,
-            park_seconds=0,
-        )
+        self._let_go_on(name, agentid=agentid, credentials=self._keys.encrypt(credentials))
 
     def reencrypt(self) -> int:
         """Encrypt all credentials anew with the first key, and return of how many senders.
@@ -155,15 +150,15 @@ class Senders:
         Raises:
             UnknownSender: there is none of that name.
         """
-        self._change(name, paused_reason=reason, paused_until=None)
+        self._change(name, paused_reason=shortened(reason), paused_until=None)
 
     def resume(self, name: str) -> None:
-        """Let a sender send again.
+        """Let a sender send again, and make the calls that are parked.
 
         Raises:
             UnknownSender: there is none of that name.
         """
-        self._change(name, paused_reason=None, paused_until=None, park_seconds=0)
+        self._let_go_on(name)
 
     def limit(
         self, name: str, *, account_cap: int | None, calls_per_minute: int | None, calls_at_once: int | None
@@ -183,7 +178,7 @@ class Senders:
     def park(self, name: str, reason: str, seconds: int) -> None:
         """Stop a sender for a while, unless it is stopped already."""
         with self._engine.begin() as connection:
-            connection.execute(_PARK, {"name": name, "reason": reason, "seconds": seconds})
+            connection.execute(_PARK, {"name": name, "reason": shortened(reason), "seconds": seconds})
 
     def end_parking(self, name: str) -> None:
         """Forget how long a sender was parked, now that it sends again."""
@@ -234,10 +229,18 @@ class Senders:
             unchanged = (SenderRow.name == name) & (SenderRow.credentials == stored)
             return connection.execute(update(SenderRow).where(unchanged).values(credentials=anew)).rowcount == 1
 
-    def _change(self, name: str, **values: Any) -> None:  # noqa: ANN401 - column values
+    def _let_go_on(self, name: str, **values: Any) -> None:  # noqa: ANN401 - column values
         with self._engine.begin() as connection:
-            self._row(connection, name)
-            connection.execute(update(SenderRow).where(SenderRow.name == name).values(values))
+            self._write(connection, name, paused_reason=None, paused_until=None, park_seconds=0, **values)
+            end_every_parking(connection, name)
+
+    def _change(self, name: str, **values: Any) -> None:  # noqa: ANN401
+        with self._engine.begin() as connection:
+            self._write(connection, name, **values)
+
+    def _write(self, connection: Connection, name: str, **values: Any) -> None:  # noqa: ANN401
+        self._row(connection, name)
+        connection.execute(update(SenderRow).where(SenderRow.name == name).values(values))
 
 
 def _sender(row: RowMapping) -> Sender:

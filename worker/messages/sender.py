@@ -36,3 +36,8 @@ class Sender:
     def paused(self, now: datetime) -> bool:
         """Whether it may not send at this moment."""
         return self.paused_reason is not None and (self.paused_until is None or self.paused_until > now)
+
+    @property
+    def stopped(self) -> bool:
+        """Whether it is paused until somebody resumes it, with its recalls and card updates."""
+        return self.paused_reason is not None and self.paused_until is None
