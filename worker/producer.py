@@ -1,68 +1,53 @@
 """What Django, Flask and plain Python programs call."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
-from functools import partial
-from typing import Any, overload
+from typing import Any, TypeVar, overload
 from uuid import UUID
 
 from sqlalchemy import Connection
-from sqlalchemy.exc import OperationalError
 
-from worker.delivery.accept import AcceptanceRules, CheckedRequest, accept, check
-from worker.delivery.bell import Bell
-from worker.delivery.campaigns import CampaignRequest, Recipient, Rehearsal, accept_campaign, check_campaign, rehearse
-from worker.delivery.capture import Capture
-from worker.delivery.card_update import request_update
+from worker.delivery.accept import Acceptance, AcceptanceRules, CheckedRequest, check
+from worker.delivery.campaign_doubt import find_written
+from worker.delivery.campaigns import (
+    CampaignRequest,
+    CheckedCampaign,
+    Recipient,
+    Rehearsal,
+    accept_campaign,
+    check_campaign,
+    rehearse,
+)
+from worker.delivery.card_update import UpdateRequest
 from worker.delivery.office import acceptance_rules
 from worker.delivery.requests import SendRequest
 from worker.ledger import (
     Campaign,
     HistoryEntry,
-    Ledger,
+    InDoubt,
     LedgerError,
     MessageStatus,
     RecallStatus,
+    Retry,
     Transaction,
-    after_commit,
-    borrowed,
-    retry_message,
-    unreachable,
 )
 from worker.messages import CardUpdate, Content
-from worker.producer_servers import ProducerServers
+from worker.producer_ledger import ProducerLedger
 from worker.schedules import PAUSED_BY_HAND, Schedules
-from worker.settings import Settings, load_settings
 
-ROWS_AT_ONCE = 1000
+Result = TypeVar("Result")
 
 
 class UnknownMessage(LedgerError):  # noqa: N818 - what a producer reads
     """No message has this id."""
 
 
-class Producer:
+class Producer(ProducerLedger):
     """Hands messages over to the workers; keep one for the life of the program, it is safe to use from threads.
 
     Without arguments the servers are those of the settings (`WECOM_DATABASE_URL`, `WECOM_REDIS_URL`,
     `WECOM_BROKER_URL`). A producer needs no secret key: it never reads credentials.
     """
-
-    capture: Capture | None = None
-    """Takes what all producers are asked for, in place of the ledger; `worker.testing.captured` sets it."""
-
-    def __init__(
-        self,
-        *,
-        database_url: str | None = None,
-        redis_url: str | None = None,
-        broker_url: str | None = None,
-        settings: Settings | None = None,
-    ) -> None:
-        self._own_servers = ProducerServers(
-            settings or load_settings(database_url=database_url, redis_url=redis_url, broker_url=broker_url)
-        )
 
     def send(
         self,
@@ -77,6 +62,7 @@ class Producer:
         expires: datetime | None = None,
         urgent: bool = False,
         idempotency_key: str | None = None,
+        message_id: UUID | None = None,
         connection: Transaction | None = None,
     ) -> UUID:
         """Store one message for delivery and return its id; see `SendRequest` for the arguments.
@@ -86,12 +72,26 @@ class Producer:
 
         Raises:
             InvalidMessage: the message cannot be sent; the text says why.
-            IdempotencyConflict: the key was used for another message.
+            IdempotencyConflict: the key, or `message_id`, stands for another message.
             UnknownSender: there is no such sender.
+            PerhapsStored: Postgres was asked to commit, and nobody knows whether it did; its `ids` are the message's
+                id. Send it again with that as `message_id`: nothing is stored twice.
             LedgerError: Postgres cannot be reached or has no tables yet, or `connection` has no transaction that
                 could be joined. Nothing was stored.
         """
-        request = SendRequest(sender, message, users, parties, tags, everyone, at, expires, urgent, idempotency_key)
+        request = SendRequest(
+            sender,
+            message,
+            users,
+            parties,
+            tags,
+            everyone,
+            at,
+            expires,
+            urgent,
+            idempotency_key,
+            message_id=message_id,
+        )
         return self.send_many([request], connection=connection)[0]
 
     def send_many(self, requests: Iterable[SendRequest], *, connection: Transaction | None = None) -> list[UUID]:
@@ -99,6 +99,7 @@ class Producer:
 
         Raises:
             InvalidMessage, IdempotencyConflict, UnknownSender, LedgerError: as for `send`.
+            PerhapsStored: its `ids` are those of the requests, in their order.
         """
         # Files are read, perhaps downloaded, before a transaction is open.
         rules = acceptance_rules(self._settings)
@@ -145,6 +146,7 @@ class Producer:
         Raises:
             UnknownMessage: no message has this id.
             UnknownCampaign: no campaign has this name.
+            PerhapsStored: nobody knows whether it was recalled; do it again.
         """
         if campaign is not None:
             return self._recall_campaign(campaign, sender)
@@ -153,8 +155,12 @@ class Producer:
         if self.capture is not None:
             statuses = self.capture.recall(message_uuid(message_id))
         else:
-            with self._transaction(connection) as transaction:
-                statuses = self._ledger.recalls.request(message_uuid(message_id), transaction)
+            message = message_uuid(message_id)
+            statuses = self._transact(
+                lambda transaction: self._ledger.recalls.request(message, transaction),
+                connection,
+                InDoubt("recall it again: it is taken back once", [message]),
+            )
         if not statuses:
             raise _unknown(message_id)
         if self.capture is None:
@@ -168,12 +174,14 @@ class Producer:
 
         Raises:
             UnknownMessage: no message has this id.
+            PerhapsStored: nobody knows whether it is sent again; do it again, or look at its status.
         """
         if self.capture is not None:
             self.status(message_id)  # only an unknown one is refused: nothing of what is captured ever fails
             return False
-        with self._transaction(connection) as transaction:
-            retried = retry_message(transaction, message_uuid(message_id))
+        message = message_uuid(message_id)
+        again = InDoubt("retry it again, or look at its status: it is sent again once", [message])
+        retried = self._transact(Retry(message).write, connection, again)
         if retried is None:
             raise _unknown(message_id)
         if retried.any_failed:
@@ -186,9 +194,11 @@ class Producer:
         Raises:
             InvalidMessage: the card cannot be updated, or was updated before.
             UnknownMessage: no message has this id.
+            PerhapsStored: nobody knows whether the update was stored; `status(...).card_updates` tells.
         """
-        with self._transaction(connection) as transaction:
-            sender = request_update(transaction, message_uuid(message_id), update)
+        message = message_uuid(message_id)
+        look = InDoubt("look at status(...).card_updates, and do it again if there is none", [message])
+        sender = self._transact(UpdateRequest(message, update).write, connection, look)
         if sender is None:
             raise _unknown(message_id)
         self._ring(sender, connection)
@@ -224,14 +234,15 @@ class Producer:
             InvalidMessage: the message of a recipient cannot be sent; the text names the row and the field.
             CampaignConflict: the sender has a campaign of this name with other content.
             UnknownSender: there is no such sender.
+            PerhapsStored: Postgres was asked to commit, and nobody knows whether it did; make it again with the same
+                content.
             LedgerError: Postgres cannot be reached or has no tables yet. Nothing was stored.
         """
         rules = acceptance_rules(self._settings)
         checked = check_campaign(CampaignRequest(name, sender, message, at, expires, urgent), rules)
         if self.capture is not None:
             return self.capture.accept_campaign(checked, recipients)
-        with self._transaction(connection) as transaction:
-            campaign = accept_campaign(self._ledger, transaction, checked, recipients, rules)
+        campaign = self._write_campaign(checked, recipients, rules, connection)
         self._ring(sender, connection, times=-(-campaign.messages // self._settings.chunk))
         return campaign
 
@@ -331,61 +342,43 @@ class Producer:
         """Messages and campaigns that are sent again and again."""
         return Schedules(lambda: self._ledger, self._ledger_errors, self._settings)
 
-    def close(self) -> None:
-        """Close the connections; they are opened again if the producer is used again."""
-        self._servers.close()
-
-    @property
-    def _servers(self) -> ProducerServers:
-        """What this producer works with; that of an integration has one for each application."""
-        return self._own_servers
-
-    @property
-    def _settings(self) -> Settings:
-        return self._servers.settings
-
-    @property
-    def _ledger(self) -> Ledger:
-        return self._servers.connections.ledger
-
-    @property
-    def _bell(self) -> Bell:
-        return self._servers.connections.bell
-
     def _store(
         self, checked: Sequence[CheckedRequest], rules: AcceptanceRules, connection: Transaction | None
     ) -> list[UUID]:
-        ids: list[UUID] = []
-        with self._transaction(connection) as transaction:
-            for begin in range(0, len(checked), ROWS_AT_ONCE):
-                ids += accept(self._ledger, transaction, checked[begin : begin + ROWS_AT_ONCE], rules)
+        ids = self._transact(
+            Acceptance(self._ledger, checked, rules).write,
+            connection,
+            InDoubt(
+                "send it again with message_id=..., which finds or stores exactly this message (docs/asking-again.md)",
+                [one.id for one in checked],
+            ),
+            asked_before=any(one.request.message_id is not None for one in checked),
+        )
         for sender in {one.request.sender for one in checked}:
             self._ring(sender, connection)
         return ids
 
-    @contextmanager
-    def _transaction(self, callers: Transaction | None) -> Iterator[Connection]:
-        """Yield a connection in the caller's transaction, or in one of our own that is then committed."""
-        with self._ledger_errors(), self._ledger.engine.begin() if callers is None else borrowed(callers) as connection:
-            yield connection
+    def _write_campaign(
+        self,
+        checked: CheckedCampaign,
+        recipients: Iterable[Recipient],
+        rules: AcceptanceRules,
+        connection: Transaction | None,
+    ) -> Campaign:
+        written: list[Campaign] = []
 
-    def _ring(self, sender: str, callers: Transaction | None, times: int = 1) -> None:
-        """Ring now, or once the caller has committed."""
-        if callers is None:
-            self._bell.ring(sender, times)
-        else:
-            after_commit(callers, sender, partial(self._bell.ring, sender, times))
+        def write(transaction: Connection) -> Campaign:
+            written.append(accept_campaign(self._ledger, transaction, checked, recipients, rules))
+            return written[0]
 
-    @contextmanager
-    def _ledger_errors(self) -> Iterator[None]:
-        if self.capture is not None:
-            raise NotImplementedError(
-                "captured() keeps what is sent in a list; this needs a ledger, see docs/testing.md"
-            )
-        try:
-            yield
-        except OperationalError as error:
-            raise LedgerError(unreachable(error)) from None
+        return self._transact(
+            write,
+            connection,
+            InDoubt(
+                f"make the campaign {checked.request.name!r} again with the same content: what was stored is found"
+            ),
+            look=lambda transaction: find_written(transaction, written[0]),
+        )
 
 
 def _unknown(message_id: UUID | str) -> UnknownMessage:

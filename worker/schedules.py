@@ -6,11 +6,13 @@ from datetime import datetime, timedelta
 from itertools import islice
 from typing import Any
 
+from sqlalchemy import Connection
+
 from worker.delivery.campaigns import Recipient
 from worker.delivery.office import acceptance_rules
 from worker.delivery.schedules import ScheduleRequest, check_schedule, store_schedule
 from worker.delivery.timetable import read_timetable
-from worker.ledger import Ledger, Schedule
+from worker.ledger import InDoubt, Ledger, Schedule, transact
 from worker.messages import Content
 from worker.settings import Settings
 
@@ -71,6 +73,7 @@ class Schedules:
             InvalidMessage: it could not be sent, or is never due; the text says why.
             ScheduleExists: the name is taken.
             UnknownSender: there is no such sender.
+            PerhapsStored: Postgres was asked to commit, and nobody knows whether it did; see docs/asking-again.md.
             LedgerError: Postgres cannot be reached or has no tables yet. Nothing was stored.
         """
         request = ScheduleRequest(
@@ -90,10 +93,14 @@ class Schedules:
         )
         checked = check_schedule(request, acceptance_rules(self._settings))
         with self._plain_errors():
-            ledger = self._ledger()
-            with ledger.engine.begin() as connection:
-                store_schedule(ledger, connection, checked, replacing=replace)
-            return ledger.schedules.find(name)
+            ledger, made = self._ledger(), list[datetime]()
+
+            def store(connection: Connection) -> Schedule:
+                stored = store_schedule(ledger, connection, checked, replacing=replace, made=made)
+                made.append(stored.created_at)
+                return stored
+
+            return transact(ledger.engine, store, InDoubt(f"look with schedules.find({name!r}), or add it again"))
 
     def all(self) -> list[Schedule]:
         """Return all schedules by name."""
@@ -129,8 +136,7 @@ class Schedules:
             UnknownSchedule: there is none of that name.
         """
         with self._plain_errors():
-            self._ledger().schedules.pause(name, reason)
-        return self.find(name)
+            return self._ledger().schedules.pause(name, reason)
 
     def resume(self, name: str) -> Schedule:
         """Let a paused schedule go on at its next occurrence; what came meanwhile is not made up for.
@@ -142,8 +148,7 @@ class Schedules:
         timetable = read_timetable(found.cron, found.timezone)
         with self._plain_errors():
             ledger = self._ledger()
-            ledger.schedules.resume(name, timetable.next(ledger.due.now()))
-        return self.find(name)
+            return ledger.schedules.resume(name, timetable.next(ledger.due.now()))
 
     def remove(self, name: str) -> None:
         """Forget a schedule; what was stored already is still delivered.

@@ -8,6 +8,7 @@ from typing import Any
 from celery import Task
 from celery.exceptions import Reject
 from celery.signals import beat_init, setup_logging, task_postrun, task_prerun, worker_init, worker_shutting_down
+from sqlalchemy.exc import OperationalError
 
 from worker.broker import given_again_after
 from worker.celery import app
@@ -21,7 +22,7 @@ from worker.delivery.serve import serve
 from worker.delivery.task_requests import TaskRequest
 from worker.embedded import EmbeddedError
 from worker.encryption import SecretKeyError
-from worker.ledger import LedgerError
+from worker.ledger import LedgerError, unreachable
 from worker.liveness import LifeSign, LivenessError, WorkUnderWay
 from worker.logs import log_to_standard_error
 from worker.settings import settings, unknown_settings_in_one_line
@@ -119,6 +120,9 @@ def _open_office(**_: Any) -> None:  # noqa: ANN401
         office()
     except (LedgerError, SecretKeyError, EmbeddedError) as error:
         raise SystemExit(f"the worker cannot start: {error}") from None
+    except Exception as error:  # Celery would log it, and have a worker say that it is ready which is not
+        reason = unreachable(error) if isinstance(error, OperationalError) else f"{type(error).__name__}: {error}"
+        raise SystemExit(f"the worker cannot start: {reason}") from error
     _collect_garbage_less_often()
 
 

@@ -19,7 +19,15 @@ from uuid import UUID
 
 import uuid_utils.compat as uuids
 
-from worker.delivery.accept import AcceptanceRules, CheckedRequest, due_time, end_time, messages_of, require_same
+from worker.delivery.accept import (
+    AcceptanceRules,
+    CheckedRequest,
+    due_time,
+    end_time,
+    messages_of,
+    require_same,
+    require_same_message,
+)
 from worker.delivery.campaigns import CheckedCampaign, Reading, Recipient, require_same_campaign
 from worker.ledger import (
     Campaign,
@@ -29,6 +37,7 @@ from worker.ledger import (
     Priority,
     RecallStatus,
     State,
+    StoredMessage,
     UnknownCampaign,
 )
 from worker.messages import Content, InvalidMessage
@@ -138,7 +147,7 @@ class Outbox(list[CapturedMessage | CapturedCampaign]):
         with self._lock:
             now, kept = datetime.now(UTC), list[CapturedMessage]()
             for checked in requests:
-                holder = self._key_holder(checked, kept)
+                holder = self._stored_again(checked, kept) or self._key_holder(checked, kept)
                 if holder is None:
                     holder = _captured(checked, tuple(messages_of(checked, now, rules)))
                     kept.append(holder)
@@ -249,6 +258,14 @@ class Outbox(list[CapturedMessage | CapturedCampaign]):
             one.progress, cancelled_at=datetime.now(UTC), counts={State.CANCELLED: one.progress.messages}
         )
         return one.progress
+
+    def _stored_again(self, checked: CheckedRequest, kept: Sequence[CapturedMessage]) -> CapturedMessage | None:
+        """Return the message that has the id a request asks for, also among those about to be captured."""
+        there = next((one for one in (*self.messages, *kept) if one.id == checked.id), None)
+        if there is not None:
+            stored = [StoredMessage(call.sender, call.recipients, call.body) for call in there.calls]
+            require_same_message(stored, checked)
+        return there
 
     def _key_holder(self, checked: CheckedRequest, kept: Sequence[CapturedMessage]) -> CapturedMessage | None:
         """Return the message that a request's key stands for, also among those about to be captured."""

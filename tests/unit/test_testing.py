@@ -236,3 +236,13 @@ def test_what_needs_a_ledger_says_so(outbox: Outbox, wecom: Producer, ask: Calla
     with pytest.raises(NotImplementedError, match=r"docs/testing\.md"):
         ask(wecom)
     assert outbox == []
+
+
+def test_what_was_perhaps_stored_is_found_by_its_id(producer: Producer) -> None:
+    with captured() as outbox:
+        message = producer.send("hr", Text(content="hello"), users=["zhangsan"])
+        again = producer.send("hr", Text(content="hello"), users=["zhangsan"], message_id=message)
+        with pytest.raises(IdempotencyConflict, match="stands for another message"):
+            producer.send("hr", Text(content="other"), users=["zhangsan"], message_id=message)
+    assert again == message
+    assert len(outbox) == 1

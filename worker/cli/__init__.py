@@ -70,7 +70,7 @@ class CommandsOnUse(click.Group):
             formatter.write_dl([(name, entry.help) for name, entry in COMMANDS.items()])
 
     def invoke(self, ctx: click.Context) -> Any:  # noqa: ANN401 - click's interface
-        """Run a command; an error a person can act upon is one line on standard error and exit status 1."""
+        """Run a command; an error a person can act upon is one line on standard error and exit status 1 or 3."""
         try:
             return super().invoke(ctx)
         except (KeyboardInterrupt, click.Abort):
@@ -78,11 +78,11 @@ class CommandsOnUse(click.Group):
         except (click.ClickException, click.exceptions.Exit):
             raise
         except Exception as error:
-            in_one_line: Callable[[Exception], str | None] = _imported("worker.cli.errors:in_one_line")
-            sentence = in_one_line(error)
-            if sentence is None:
+            in_words: Callable[[Exception], click.ClickException | None] = _imported("worker.cli.errors:in_words")
+            failure = in_words(error)
+            if failure is None:
                 raise
-            raise click.ClickException(sentence) from None
+            raise failure from None
 
 
 def _imported(place: str) -> Any:  # noqa: ANN401 - whatever stands there
@@ -96,7 +96,7 @@ def wecom() -> None:
     """Send messages through WeCom (企业微信), and know what became of them.
 
     The settings are the variables WECOM_* of the environment or of the file .env. The exit status is 0, 1 if it
-    failed, 2 if it was used wrongly.
+    failed, 2 if it was used wrongly, 3 if Postgres took it and did not answer: the text says how to ask again.
     """
 
 

@@ -1,5 +1,6 @@
 """The errors a person can act upon, each in one line; the rest are faults of this program and keep their traceback."""
 
+import click
 from kombu.exceptions import OperationalError as BrokerError
 from psycopg.errors import InsufficientPrivilege
 from redis import RedisError
@@ -7,11 +8,25 @@ from sqlalchemy.exc import DBAPIError, OperationalError
 
 from worker.embedded import EmbeddedError
 from worker.encryption import SecretKeyError
-from worker.ledger import LedgerError, unreachable
+from worker.ledger import LedgerError, PerhapsStored, unreachable
 from worker.messages import InvalidMessage
 from worker.settings import SettingsError
 
 SPEAKS_FOR_ITSELF = (SettingsError, LedgerError, SecretKeyError, EmbeddedError, InvalidMessage)
+
+
+class InDoubtError(click.ClickException):
+    """Nobody knows whether a command did what it was asked for; 2 is click's own exit status, for wrong usage."""
+
+    exit_code = 3
+
+
+def in_words(error: Exception) -> click.ClickException | None:
+    """Return what ends a command with one line and an exit status; None for an error nobody foresaw."""
+    sentence = in_one_line(error)
+    if sentence is None:
+        return None
+    return InDoubtError(sentence) if isinstance(error, PerhapsStored) else click.ClickException(sentence)
 
 
 def in_one_line(error: Exception) -> str | None:

@@ -6,18 +6,20 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import asdict
 from datetime import UTC, datetime
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NoReturn
+from uuid import UUID
 
 import click
 
 from worker.cli import story
+from worker.cli.errors import InDoubtError
 from worker.cli.ledger import opened_ledger
 from worker.cli.numbers import Number, WholeNumber
 from worker.cli.output import console, json_option, print_facts, print_json, read_json
 from worker.cli.refusals import naming_options
 from worker.cli.story import kept_away
 from worker.cli.times import moment, when
-from worker.ledger import MessageStatus, RecallStatus, State
+from worker.ledger import LedgerError, MessageStatus, PerhapsStored, RecallStatus, State
 from worker.messages import Content, Text, content_from_body, recipients_of_body
 from worker.producer import Producer
 from worker.settings import settings
@@ -32,6 +34,7 @@ OPTIONS = (
     ("at", "at", "--at"),
     ("expires", "expires", "--expires"),
     ("key", "idempotency_key", "--key"),
+    ("message_id", "message_id", "--id"),
 )
 """What `send` is given, the field that a refusal of it names, and its option."""
 TAKEN_BACK = frozenset({State.CANCELLED, State.RECALLED})
@@ -61,8 +64,11 @@ IN_WORDS = {
 @click.option("--expires", metavar="TIME", callback=moment, help="When sending has no use any more.")
 @click.option("--urgent", is_flag=True, help="Before everything else, and around minute 0 and 30 too.")
 @click.option("--key", help="Your own name for the message: asking again with it sends nothing.")
+@click.option(
+    "--id", "message_id", type=click.UUID, help="Ask again for a message that was perhaps stored under this id."
+)
 @json_option
-def send(
+def send(  # noqa: PLR0913 - what Producer.send takes, all by name
     sender: str,
     *,
     text: str | None,
@@ -75,6 +81,7 @@ def send(
     expires: datetime | None,
     urgent: bool,
     key: str | None,
+    message_id: UUID | None,
     as_json: bool,
 ) -> None:
     """Hand over a message; a worker sends it.
@@ -82,25 +89,60 @@ def send(
     Give --text or --file. In a file, recipients may stand as in WeCom's examples ("touser": "a|b").
     """
     given = {"users": users, "parties": parties, "tags": tags, "everyone": everyone, "at": at, "expires": expires}
-    said = {name: value for name, value in given.items() if value} | {"text": text, "key": key}
+    said = {name: value for name, value in given.items() if value} | {
+        "text": text,
+        "key": key,
+        "message_id": message_id,
+    }
     with naming_options({field: option for name, field, option in OPTIONS if said.get(name) is not None}):
         message, named = read_message(text, file)
         named |= {name: said[name] for name in ("users", "parties", "tags", "everyone") if name in said}
         if not any(named.values()):
             raise click.UsageError("nobody is named; give --user, --party, --tag or --everyone")
         with opened_producer() as producer:
-            message_id = producer.send(
-                sender, message, **named, at=at, expires=expires, urgent=urgent, idempotency_key=key
-            )
-            stored = producer.status(message_id)
+            try:
+                sent = producer.send(
+                    sender,
+                    message,
+                    **named,
+                    at=at,
+                    expires=expires,
+                    urgent=urgent,
+                    idempotency_key=key,
+                    message_id=message_id,
+                )
+            except PerhapsStored as error:
+                _tell_how_to_ask_again(error, as_json=as_json)
+            _tell_of_stored(producer, sent, as_json=as_json)
+
+
+def _tell_how_to_ask_again(error: PerhapsStored, *, as_json: bool) -> NoReturn:
+    [message] = error.ids
     if as_json:
-        print_json({"ids": [stored.id, *stored.parts]})
-    else:
+        print_json({"perhaps_stored": [message]})
+    raise InDoubtError(
+        f"perhaps stored as {message}: Postgres was asked to commit and did not answer. Give the same command again "
+        f"with --id {message}: what was stored is found, and nothing is stored twice"
+    ) from None
+
+
+def _tell_of_stored(producer: Producer, message: UUID, *, as_json: bool) -> None:
+    """Say under which ids a message was stored; if its parts cannot be looked up any more, at least under which."""
+    try:
+        stored = producer.status(message)
+    except LedgerError:
+        stored = None
+    if as_json:
+        print_json({"ids": [message, *(stored.parts if stored else ())]})
+        return
+    when_due = ""
+    if stored is not None:
         parts = f", in {len(stored.parts) + 1} parts" if stored.parts else ""
         away = kept_away(stored)
         due = f"{away}: due" if away else "due"
-        click.echo(f"Stored as {stored.id}{parts}; {due} {when(stored.send_at, datetime.now(UTC))}.")
-        click.echo(f"`wecom status {stored.id}` tells what became of it.")
+        when_due = f"{parts}; {due} {when(stored.send_at, datetime.now(UTC))}"
+    click.echo(f"Stored as {message}{when_due}.")
+    click.echo(f"`wecom status {message}` tells what became of it.")
 
 
 @click.command

@@ -20,7 +20,9 @@ from worker.ledger import (
     NewMessage,
     Priority,
     StoredFile,
+    StoredMessage,
     find_key,
+    find_stored,
     hold_key,
     insert_messages,
     keep_files,
@@ -32,14 +34,18 @@ from worker.messages.recipients import Recipients, audience, split
 CLOCK_TOLERANCE = timedelta(seconds=60)
 """A due time so little in the past means now: clocks differ and requests travel."""
 LONGEST_KEY = 255
+ID_VERSION = 7
 INTERVALS = 3000
 """How many different duplicate check intervals tell messages of the same words apart."""
 FILES_KEPT = timedelta(days=30)
 """How long after its due time a message can still find its files."""
 
 
+ROWS_AT_ONCE = 1000
+
+
 class IdempotencyConflict(InvalidMessage):
-    """The idempotency key stands for another message already; nothing was stored."""
+    """The idempotency key, or the id, stands for another message already; nothing was stored."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,14 +62,14 @@ class AcceptanceRules:
 class CheckedRequest:
     """A request that can be sent, with its audience divided and its files read.
 
-    `id` is that of its first message if somebody was told it already; otherwise it gets a new one when it is accepted.
+    `id` is that of its first message: however often it is accepted, these are the rows it becomes.
     """
 
     request: SendRequest
     content: Content
     audience: tuple[Recipients, ...]
     files: tuple[StoredFile, ...]
-    id: UUID | None = None
+    id: UUID
 
     @property
     def content_hash(self) -> bytes:
@@ -98,41 +104,84 @@ def check(request: SendRequest, rules: AcceptanceRules) -> CheckedRequest:
             sendable(key)
         except ValueError as error:
             raise InvalidMessage(f"idempotency_key: {error}") from None
+    message_id = uuids.uuid7() if request.message_id is None else _chosen_id(request.message_id)
     content, files = take_over_files(request.message, rules.media_hosts)
-    return CheckedRequest(request, content, tuple(split(recipients)), tuple(files))
+    return CheckedRequest(request, content, tuple(split(recipients)), tuple(files), message_id)
+
+
+def _chosen_id(value: object) -> UUID:
+    if not isinstance(value, UUID) or value.version != ID_VERSION:
+        raise InvalidMessage(
+            f"message_id: {value} was not made here; it is for the id that PerhapsStored names, a UUID of version 7"
+        )
+    return value
 
 
 def accept(
     ledger: Ledger, connection: Connection, requests: Sequence[CheckedRequest], rules: AcceptanceRules
 ) -> list[UUID]:
-    """Write messages in the connection's transaction; return the id of each request, in their order.
+    """Write messages in the connection's transaction; see `Acceptance`."""
+    return Acceptance(ledger, requests, rules).write(connection)
 
-    An audience too large for one call becomes several messages; the id is that of the first, and the others
-    are found through it.
 
-    Raises:
-        InvalidMessage: a request cannot be sent; what was written is to be rolled back.
-        IdempotencyConflict: a key stands for another message.
-        UnknownSender: there is no such sender.
+class Acceptance:
+    """Requests on their way into the ledger; they can be written again, and are then stored once.
+
+    All is judged by the time of the first try: what was accepted then is not too late when it is asked for again.
     """
-    senders = dict.fromkeys(one.request.sender for one in requests)
-    clocks = {sender: ledger.senders.require(sender, connection) for sender in senders}
-    ids: dict[int, UUID] = {}
-    accepted: list[NewMessage] = []
-    for position in _in_order_of_keys(requests):
-        checked = requests[position]
-        # Asking again is answered before anything else is judged: what was due then may be past now.
-        holder = _holder(connection, checked, None, rules)
-        if holder is None:
-            messages = list(messages_of(checked, clocks[checked.request.sender], rules))
-            holder = _holder(connection, checked, messages[0].id, rules)
-            if holder in {None, messages[0].id}:
-                accepted += messages
-                keep_files(connection, checked.files, messages[0].send_at + FILES_KEPT)
-        ids[position] = holder or messages[0].id
-    if accepted:
-        insert_messages(connection, accepted)
-    return [ids[position] for position in range(len(requests))]
+
+    def __init__(self, ledger: Ledger, requests: Sequence[CheckedRequest], rules: AcceptanceRules) -> None:
+        self._ledger = ledger
+        self._requests = requests
+        self._rules = rules
+        self._began: dict[str, datetime] = {}
+
+    def write(self, connection: Connection) -> list[UUID]:
+        """Write messages in the connection's transaction; return the id of each request, in their order.
+
+        An audience too large for one call becomes several messages; the id is that of the first, and the others
+        are found through it.
+
+        Raises:
+            InvalidMessage: a request cannot be sent; what was written is to be rolled back.
+            IdempotencyConflict: a key or an id stands for another message.
+            UnknownSender: there is no such sender.
+        """
+        for sender in dict.fromkeys(one.request.sender for one in self._requests):
+            now = self._ledger.senders.require(sender, connection)
+            self._began.setdefault(sender, now)
+        ids: list[UUID] = []
+        for begin in range(0, len(self._requests), ROWS_AT_ONCE):
+            ids += self._write(connection, self._requests[begin : begin + ROWS_AT_ONCE])
+        return ids
+
+    def _write(self, connection: Connection, requests: Sequence[CheckedRequest]) -> list[UUID]:
+        ids: dict[int, UUID] = {}
+        accepted: list[NewMessage] = []
+        positions: list[int] = []
+        chosen = [one.id for one in requests if one.request.message_id is not None]
+        stored = find_stored(connection, chosen) if chosen else {}
+        for position in _in_order_of_keys(requests):
+            checked = requests[position]
+            # Asking again is answered before anything else is judged: what was due then may be past now.
+            if checked.id in stored:
+                require_same_message(stored[checked.id], checked)
+                ids[position] = checked.id
+                continue
+            holder = _holder(connection, checked, None, self._rules)
+            if holder is None:
+                messages = list(messages_of(checked, self._began[checked.request.sender], self._rules))
+                holder = _holder(connection, checked, checked.id, self._rules)
+                if holder in {None, checked.id}:
+                    accepted += messages
+                    positions.append(position)
+                    keep_files(connection, checked.files, messages[0].send_at + FILES_KEPT)
+            ids[position] = holder or checked.id
+        if accepted and insert_messages(connection, accepted) < len(accepted):
+            found = find_stored(connection, [requests[position].id for position in positions])
+            for position in positions:
+                require_same_message(found.get(requests[position].id, []), requests[position])
+        return [ids[position] for position in range(len(requests))]
 
 
 def _in_order_of_keys(requests: Sequence[CheckedRequest]) -> list[int]:
@@ -178,6 +227,32 @@ def require_same(holder: KeyHolder, checked: CheckedRequest) -> None:
         )
 
 
+def require_same_message(stored: Sequence[StoredMessage], checked: CheckedRequest) -> None:
+    """Check that a request asks for what is stored under its id, all parts of its audience included.
+
+    Raises:
+        IdempotencyConflict: it asks for something else.
+    """
+    sender, body = checked.request.sender, checked.content.body()
+    asked = [(sender, part, body) for part in checked.audience]
+    there = [(one.sender, one.recipients, one.body) for one in stored]
+    # The interval may come from a setting that was changed meanwhile.
+    same = len(asked) == len(there) and all(
+        (sender, part) == (stored_sender, recipients)
+        and with_duplicate_check(body, stored_body.get("duplicate_check_interval", 0)) == stored_body
+        for (sender, part, body), (stored_sender, recipients, stored_body) in zip(asked, there, strict=True)
+    )
+    if not same:
+        raise IdempotencyConflict(
+            f"message_id: {checked.id} stands for another message; leave it out to send a new one"
+        )
+
+
+def part_id(first: UUID, number: int) -> UUID:
+    """Return the id of a part of an audience: the same whenever it is asked for, and sorted behind the first's."""
+    return UUID(int=first.int + number)
+
+
 def messages_of(checked: CheckedRequest, now: datetime, rules: AcceptanceRules) -> Iterable[NewMessage]:
     """Yield the rows a request becomes, one for each call to WeCom.
 
@@ -188,15 +263,14 @@ def messages_of(checked: CheckedRequest, now: datetime, rules: AcceptanceRules) 
     requested_at = due_time(request.at, now, late_is_now=request.late_is_now)
     expires_at = end_time(request.expires, requested_at)
     body = checked.content.body()
-    first: UUID | None = None
-    for part in checked.audience:
-        message_id = uuids.uuid7() if first or checked.id is None else checked.id
+    for number, part in enumerate(checked.audience):
+        message_id = part_id(checked.id, number) if number else checked.id
         send_at = requested_at
         if not request.urgent:
             send_at = rules.quiet.stagger(requested_at, now=now, message=message_id, latest=expires_at)
         yield NewMessage(
             id=message_id,
-            part_of=first,
+            part_of=checked.id if number else None,
             sender=request.sender,
             recipients=part,
             body=with_duplicate_check(body, interval_of(message_id.int, rules.duplicate_check_seconds)),
@@ -206,7 +280,6 @@ def messages_of(checked: CheckedRequest, now: datetime, rules: AcceptanceRules) 
             expires_at=expires_at,
             files=tuple(file.reference for file in checked.files),
         )
-        first = first or message_id
 
 
 def with_duplicate_check(body: Mapping[str, Any], interval: int) -> dict[str, Any]:

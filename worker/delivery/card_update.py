@@ -1,5 +1,6 @@
 """Changes cards that were sent (doc 94888)."""
 
+from datetime import datetime
 from uuid import UUID
 
 import orjson
@@ -14,6 +15,7 @@ from worker.ledger import (
     CardUpdateSettlement,
     CardUpdateState,
     ClaimedCardUpdate,
+    SentCard,
     State,
     find_card,
     request_card_update,
@@ -30,13 +32,35 @@ RESPONSE_CODE_SECONDS = 72 * 3600
 """How long WeCom takes a response_code (docs 90236, 94888); older texts say 24 hours, then WeCom refuses earlier."""
 
 
-def request_update(connection: Connection, message: UUID, update: CardUpdate) -> str | None:
-    """Store an update of a sent card, and return its sender; a worker makes it. Returns None if there is no message.
+class UpdateRequest:
+    """An update of a sent card on its way into the ledger; it can be written again, and is then stored once."""
 
-    Raises:
-        InvalidMessage: the card cannot be updated, or not any more.
-    """
-    body = orjson.dumps(update.body())
+    def __init__(self, message: UUID, update: CardUpdate) -> None:
+        self._message = message
+        self._body = orjson.dumps(update.body())
+        self._card: SentCard | None = None
+        self._made: list[datetime] = []
+
+    def write(self, connection: Connection) -> str | None:
+        """Store the update, and return the card's sender; a worker makes it. Returns None if there is no message.
+
+        Raises:
+            InvalidMessage: the card cannot be updated, or not any more.
+        """
+        if self._card is None:  # what was accepted once is not judged again
+            self._card = _updatable(connection, self._message)
+        if self._card is None:
+            return None
+        made = request_card_update(connection, self._message, self._card, self._body, self._made)
+        if made is None:
+            raise InvalidMessage(
+                "update: this card was updated before, and its response_code works once; send a new card"
+            )
+        self._made.append(made)
+        return self._card.sender
+
+
+def _updatable(connection: Connection, message: UUID) -> SentCard | None:
     card = find_card(connection, message, RESPONSE_CODE_SECONDS)
     if card is None:
         return None
@@ -49,9 +73,7 @@ def request_update(connection: Connection, message: UUID, update: CardUpdate) ->
         )
     if not card.usable:
         raise InvalidMessage("update: the response_code of this card is older than 72 hours; send a new card")
-    if not request_card_update(connection, message, card, body):
-        raise InvalidMessage("update: this card was updated before, and its response_code works once; send a new card")
-    return card.sender
+    return card
 
 
 def carry_out_card_updates(office: Office, name: str) -> int:

@@ -5,9 +5,11 @@ import time
 from collections.abc import Callable
 from datetime import timedelta
 
+from sqlalchemy import Connection
+
 from worker.delivery.office import Office
 from worker.delivery.task_requests import Desk, Due, TaskRequest, read
-from worker.ledger import LedgerError, RejectedRequest, is_passing
+from worker.ledger import InDoubt, LedgerError, RejectedRequest, is_passing, transact
 from worker.messages import InvalidMessage
 
 log = logging.getLogger(__name__)
@@ -34,8 +36,7 @@ def carry_out(office: Office, request: TaskRequest) -> bool:
             step = read(request, Desk(office.ledger, office.acceptance))
             if step.beforehand:
                 step.beforehand()
-            with office.ledger.engine.begin() as connection:
-                return step.write(connection)
+            return transact(office.ledger.engine, step.write, InDoubt("the broker hands the task over again"))
         except Exception as error:
             if is_passing(error):
                 raise
@@ -69,17 +70,24 @@ def retry(desk: Desk, rejected: RejectedRequest) -> str | None:
         step = read(_request_of(rejected), desk)
         if step.beforehand:
             step.beforehand()
-        with desk.ledger.engine.begin() as connection:
-            if not desk.ledger.rejected.take(connection, rejected):
+        taken = False
+
+        def take_and_write(connection: Connection) -> str | None:
+            # Perhaps taken by an earlier try, whose COMMIT got no answer; what is written twice is stored once.
+            nonlocal taken
+            taken = desk.ledger.rejected.take(connection, rejected) or taken
+            if not taken:
                 return "somebody else has decided about it meanwhile"
             step.write(connection)
+            return None
+
+        return transact(desk.ledger.engine, take_and_write, InDoubt("try it again if `wecom rejected list` names it"))
     except Exception as error:
         if is_passing(error):
             raise
         reason = reason_of(error)
         desk.ledger.rejected.reject_again(rejected, reason)
         return reason
-    return None
 
 
 def reason_of(error: Exception) -> str:

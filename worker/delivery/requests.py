@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Self
+from uuid import UUID
 
 from worker.messages import Content, InvalidMessage, content_from_body, recipients_of_body
 
@@ -24,6 +25,8 @@ class SendRequest:
         urgent: go before everything else, in quiet windows too.
         idempotency_key: asking again with the same key and message sends nothing and returns the first id.
         late_is_now: a due time that has passed means now, for requests that have waited in a queue.
+        message_id: asking again for a message that was perhaps stored (`PerhapsStored.ids`): it is found, or stored
+            under this id.
     """
 
     sender: str
@@ -37,6 +40,7 @@ class SendRequest:
     urgent: bool = False
     idempotency_key: str | None = None
     late_is_now: bool = False
+    message_id: UUID | None = None
 
     @classmethod
     def from_json(

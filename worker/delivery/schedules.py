@@ -1,7 +1,7 @@
 """Takes schedules over from producers, and turns each occurrence of them into messages, once."""
 
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from itertools import islice
@@ -96,8 +96,17 @@ def check_schedule(request: ScheduleRequest, rules: AcceptanceRules) -> CheckedS
     return CheckedSchedule(request, timetable, checked.content.body(), named, checked.files)
 
 
-def store_schedule(ledger: Ledger, connection: Connection, checked: CheckedSchedule, *, replacing: bool) -> None:
-    """Write a schedule in the connection's transaction; it is first due at its next occurrence.
+def store_schedule(
+    ledger: Ledger,
+    connection: Connection,
+    checked: CheckedSchedule,
+    *,
+    replacing: bool,
+    made: Collection[datetime] = (),
+) -> Schedule:
+    """Write a schedule in the connection's transaction and return it; it is first due at its next occurrence.
+
+    With `made` it is written again: these are the times at which earlier tries made it.
 
     Raises:
         ScheduleExists: the name is taken, and it is not to be replaced.
@@ -118,8 +127,9 @@ def store_schedule(ledger: Ledger, connection: Connection, checked: CheckedSched
         expires_after=request.expires_after,
         next_at=next_at,
     )
-    insert_schedule(connection, new, replace=replacing)
+    stored = insert_schedule(connection, new, replace=replacing, made=made)
     keep_files(connection, checked.files, next_at + FILES_KEPT)
+    return stored
 
 
 def run_due_schedules(office: Office) -> int:

@@ -30,6 +30,7 @@ from worker.ledger.card_updates import (
 from worker.ledger.connection import (
     ClaimInDoubtError,
     LedgerError,
+    PerhapsStored,
     is_passing,
     migrate,
     open_engine,
@@ -40,13 +41,21 @@ from worker.ledger.deliveries import ClaimedMessage, Deliveries, Postponement
 from worker.ledger.due import Due, DueSender
 from worker.ledger.history import Attempt, History, HistoryEntry, MessageStatus
 from worker.ledger.holds import Held, Holds
-from worker.ledger.intake import KeyHolder, NewMessage, find_key, hold_key, insert_messages
+from worker.ledger.intake import (
+    KeyHolder,
+    NewMessage,
+    StoredMessage,
+    find_key,
+    find_stored,
+    hold_key,
+    insert_messages,
+)
 from worker.ledger.media import Media, StoredFile, keep_files
 from worker.ledger.parked_calls import Calls, ParkedCalls, Parking
 from worker.ledger.reaper import Reaped, Reaper
 from worker.ledger.recalls import ClaimedRecall, Recalls, RecallSettlement, RecallStatus
 from worker.ledger.rejected import Rejected, RejectedRequest
-from worker.ledger.retries import retry_message
+from worker.ledger.retries import Retry
 from worker.ledger.schedules import (
     DueSchedule,
     NewSchedule,
@@ -62,6 +71,7 @@ from worker.ledger.schedules import (
 from worker.ledger.schema import FINAL, Priority, State
 from worker.ledger.senders import SenderExists, Senders, UnknownSender
 from worker.ledger.settlements import Settlement
+from worker.ledger.transactions import InDoubt, transact
 from worker.ledger.unconfirmed import Unconfirmed, UnconfirmedMessage
 from worker.ledger.usage import Usage
 
@@ -109,6 +119,7 @@ __all__ = [
     "History",
     "HistoryEntry",
     "Holds",
+    "InDoubt",
     "KeyHolder",
     "Ledger",
     "LedgerError",
@@ -121,6 +132,7 @@ __all__ = [
     "NotTakenBack",
     "ParkedCalls",
     "Parking",
+    "PerhapsStored",
     "Postponement",
     "Priority",
     "Reaped",
@@ -130,6 +142,7 @@ __all__ = [
     "Recalls",
     "Rejected",
     "RejectedRequest",
+    "Retry",
     "Schedule",
     "ScheduleExists",
     "SenderExists",
@@ -138,6 +151,7 @@ __all__ = [
     "Settlement",
     "State",
     "StoredFile",
+    "StoredMessage",
     "Transaction",
     "Unconfirmed",
     "UnconfirmedMessage",
@@ -153,6 +167,7 @@ __all__ = [
     "counted",
     "find_card",
     "find_key",
+    "find_stored",
     "finish_campaign",
     "hold_key",
     "insert_messages",
@@ -166,7 +181,7 @@ __all__ = [
     "pause_schedule",
     "request_card_update",
     "require_migrated",
-    "retry_message",
     "storable",
+    "transact",
     "unreachable",
 ]

@@ -6,7 +6,7 @@ aside, some thousand at a time, by giving them the priority `ASIDE`, which no cl
 go on: they may have been sent already, and only a repetition in time can tell.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
@@ -17,6 +17,7 @@ from sqlalchemy import Connection, Engine, Row, TextClause, text
 from worker.ledger.connection import LedgerError
 from worker.ledger.recalls import TAKE_BACK
 from worker.ledger.schema import Priority, State
+from worker.ledger.transactions import InDoubt, transact
 
 SETTLED = frozenset({State.SENT, State.FAILED, State.UNCONFIRMED, State.RECALLING, State.RECALLED})
 """States of messages that WeCom was asked to send, as far as it ever will be."""
@@ -55,10 +56,11 @@ _FORGIVE = text("""
 """)
 _RESUME = text("update wecom.campaigns set paused_reason = null, cancelled_at = null where id = :id")
 
-# The lock on the campaign keeps this from setting messages aside that somebody has just let go.
+# The lock on the campaign keeps this from setting messages aside that somebody has just let go. It also has a second
+# try wait for a first one whose COMMIT is in doubt, and not pass over the messages that one still holds.
 _SET_ASIDE = text("""
     with paused as materialized (
-        select id from wecom.campaigns where id = :id and paused_reason is not null for share
+        select id from wecom.campaigns where id = :id and paused_reason is not null for no key update
     ), waiting as (
         select message.id from wecom.messages as message
         where message.campaign = (select id from paused)
@@ -69,9 +71,11 @@ _SET_ASIDE = text("""
     update wecom.messages as message set priority = 3 from waiting where message.id = waiting.id
 """)
 _CANCEL = text("""
-    with waiting as (
-        select id from wecom.messages
-        where campaign = :id and state = 'scheduled' and resend_until is null
+    with cancelled as materialized (
+        select id from wecom.campaigns where id = :id for no key update
+    ), waiting as (
+        select message.id from wecom.messages as message
+        where message.campaign = (select id from cancelled) and state = 'scheduled' and resend_until is null
         limit :most
         for update skip locked
     )
@@ -79,7 +83,7 @@ _CANCEL = text("""
 """)
 _BRING_BACK = text("""
     with going as materialized (
-        select id, priority from wecom.campaigns where id = :id and paused_reason is null for share
+        select id, priority from wecom.campaigns where id = :id and paused_reason is null for no key update
     ), waiting as (
         select message.id from wecom.messages as message
         where message.campaign = (select id from going) and state = 'scheduled' and priority = 3
@@ -101,17 +105,19 @@ _UNFINISHED = text("""
 """)
 
 _RETRY = text("""
-    with failed as (
-        select message.id, campaign.priority
-        from wecom.messages as message join wecom.campaigns as campaign on campaign.id = message.campaign
-        where message.campaign = :id and message.state = 'failed' and message.recall_requested_at is null
+    with again as materialized (
+        select id, priority from wecom.campaigns where id = :id for no key update
+    ), failed as (
+        select message.id from wecom.messages as message
+        where message.campaign = (select id from again) and message.state = 'failed'
+          and message.recall_requested_at is null
           and (message.expires_at is null or message.expires_at > wecom.clock())
         limit :most
         for update of message skip locked
     )
     update wecom.messages as message
-    set state = 'scheduled', priority = failed.priority, retries = 0, send_at = wecom.clock(), errcode = null,
-        error = null
+    set state = 'scheduled', priority = (select priority from again), retries = 0, send_at = wecom.clock(),
+        errcode = null, error = null
     from failed where message.id = failed.id
 """)
 
@@ -255,35 +261,28 @@ class Campaigns:
 
     def resume(self, campaign: UUID) -> None:
         """Let a campaign go on."""
-        with self._engine.begin() as connection:
-            connection.execute(_FORGIVE, {"id": campaign})
-            connection.execute(_RESUME, {"id": campaign})
+        self._change(campaign, [_FORGIVE, _RESUME])
         self._bring_back(campaign)
 
-    def cancel(self, campaign: UUID) -> int:
-        """Cancel what is not sent yet; return how many messages that were."""
+    def cancel(self, campaign: UUID) -> None:
+        """Cancel what is not sent yet."""
         self._stop(campaign, "cancelled", cancelled=True)
-        return self._all(_CANCEL, campaign)
+        self._all(_CANCEL, campaign)
 
-    def retry(self, campaign: UUID) -> int:
-        """Have failed messages sent again; return how many there are."""
-        retried = self._all(_RETRY, campaign)
-        with self._engine.begin() as connection:
-            connection.execute(_FORGIVE, {"id": campaign})
-        return retried
+    def retry(self, campaign: UUID) -> None:
+        """Have failed messages sent again."""
+        self._all(_RETRY, campaign)
+        self._change(campaign, [_FORGIVE])
 
-    def take_back(self, campaign: UUID) -> int:
-        """Cancel what is not sent yet, and have workers recall what is; return how many messages that concerns.
+    def take_back(self, campaign: UUID) -> None:
+        """Cancel what is not sent yet, and have workers recall what is.
 
         What is being sent just now is recalled once WeCom has named its msgid. Whatever state a message goes over
         to meanwhile, its recall is asked for: the list is read once, each message then changes by its own state.
         """
         self._stop(campaign, "recalled", cancelled=False)
-        concerned = 0
         for ids in self._messages_to_take_back(campaign):
-            with self._engine.begin() as connection:
-                concerned += connection.execute(_TAKE_BACK, {"ids": ids}).rowcount
-        return concerned
+            self._change(campaign, [_TAKE_BACK], ids=ids)
 
     def not_taken_back(self, campaign: UUID, most: int) -> list[NotTakenBack]:
         """Return the first sent messages whose recall WeCom refused or came too late for."""
@@ -312,27 +311,31 @@ class Campaigns:
                 self._bring_back(change.id)
 
     def _stop(self, campaign: UUID, reason: str, *, cancelled: bool) -> None:
-        with self._engine.begin() as connection:
-            connection.execute(_PAUSE, {"id": campaign, "reason": reason, "cancelled": cancelled})
+        self._change(campaign, [_PAUSE], reason=reason, cancelled=cancelled)
 
     def _bring_back(self, campaign: UUID) -> None:
         self._all(_BRING_BACK, campaign)
-        with self._engine.begin() as connection:
-            connection.execute(_ALL_BACK, {"id": campaign})
+        self._change(campaign, [_ALL_BACK])
 
     def _messages_to_take_back(self, campaign: UUID) -> Iterator[list[UUID]]:
         with self._engine.connect().execution_options(yield_per=ROWS_AT_ONCE) as connection:
             for ids in connection.execute(_THAT_CAN_BE_TAKEN_BACK, {"id": campaign}).scalars().partitions():
                 yield list(ids)
 
-    def _all(self, statement: TextClause, campaign: UUID) -> int:
-        total = 0
-        while True:
-            with self._engine.begin() as connection:
-                changed = connection.execute(statement, {"id": campaign, "most": ROWS_AT_ONCE}).rowcount
-            total += changed
-            if not changed:
-                return total
+    def _all(self, statement: TextClause, campaign: UUID) -> None:
+        while self._change(campaign, [statement], most=ROWS_AT_ONCE):
+            pass
+
+    def _change(self, campaign: UUID, statements: Iterable[TextClause], **parameters: object) -> int:
+        """Carry out statements that change nothing the second time; return how many rows the last one changed."""
+
+        def change(connection: Connection) -> int:
+            changed = 0
+            for statement in statements:
+                changed = connection.execute(statement, {"id": campaign, **parameters}).rowcount
+            return changed
+
+        return transact(self._engine, change, InDoubt("do it again: what is done already stays as it is", [campaign]))
 
 
 def campaign_of(row: Row[Any]) -> Campaign:

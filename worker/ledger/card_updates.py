@@ -1,6 +1,6 @@
 """Statements about updates of sent cards; a response_code can be used once, so it is the key."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -24,6 +24,7 @@ _REQUEST = text("""
     values (:response_code, :message, :sender, 'scheduled', cast(:body as jsonb), wecom.clock(), :usable_until)
     on conflict do nothing
 """)
+_REQUESTED = text("select requested_at from wecom.card_updates where response_code = :response_code")
 # While an update is scheduled its error is the doubt about earlier tries. It is written before the call, so that
 # whoever dies before it stores the answer leaves it behind.
 _CLAIM = text(f"""
@@ -187,8 +188,13 @@ def find_card(connection: Connection, message: UUID, life_seconds: float) -> Sen
     return SentCard(row.sender, State(row.state), row.response_code, bool(row.usable), row.usable_until)
 
 
-def request_card_update(connection: Connection, message: UUID, card: SentCard, body: bytes) -> bool:
-    """Store an update, given as JSON; return False if the response_code has been used before."""
+def request_card_update(
+    connection: Connection, message: UUID, card: SentCard, body: bytes, made: Collection[datetime] = ()
+) -> datetime | None:
+    """Store an update, given as JSON, and return when it was asked for; None if the response_code was used before.
+
+    `made` says when earlier tries asked for it, whose COMMIT was perhaps carried out.
+    """
     parameters = {
         "response_code": card.response_code,
         "message": message,
@@ -196,7 +202,9 @@ def request_card_update(connection: Connection, message: UUID, card: SentCard, b
         "body": body.decode(),
         "usable_until": card.usable_until,
     }
-    return connection.execute(_REQUEST, parameters).rowcount == 1
+    stored = connection.execute(_REQUEST, parameters).rowcount == 1
+    requested_at: datetime = connection.execute(_REQUESTED, {"response_code": card.response_code}).scalar_one()
+    return requested_at if stored or requested_at in made else None
 
 
 def card_updates_of(connection: Connection, message: UUID) -> tuple[CardUpdateStatus, ...]:

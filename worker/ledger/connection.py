@@ -1,8 +1,9 @@
 """How the ledger is reached, and whether its tables are those this release knows."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import orjson
 import psycopg
@@ -16,12 +17,12 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, Operationa
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from worker.layout import located
+from worker.ledger.bounded import CONNECT_SECONDS, bound_waits
 from worker.ledger.schema import SCHEMA
 
 MIGRATIONS = located("migrations")
 MIGRATION_LOCK = 0x7765636F6D
 """Advisory lock number ("wecom" in ASCII): of several migrations at once one runs, the others then find it done."""
-CONNECT_SECONDS = 5
 
 
 PASSING_CLASSES = frozenset(
@@ -56,6 +57,19 @@ class LedgerError(Exception):
     """The ledger cannot be used; the text says why and what to do."""
 
 
+class PerhapsStored(LedgerError):  # noqa: N818 - it says what is the matter
+    """Postgres was asked to commit, and nobody knows whether it did; docs/asking-again.md tells what to do.
+
+    Attributes:
+        ids: what this is about, in the order asked for: the messages, or the campaign. `Producer.send` with
+            `message_id` finds or stores exactly that message.
+    """
+
+    def __init__(self, words: str, ids: Iterable[UUID] = ()) -> None:
+        super().__init__(words)
+        self.ids = tuple(ids)
+
+
 class ClaimInDoubtError(Exception):
     """Rows were claimed, and the answer to the COMMIT was lost: they are this worker's, or nobody's.
 
@@ -88,7 +102,7 @@ def is_passing(error: BaseException) -> bool:
     Judged by the SQLSTATE. An error without one comes from the connection and passes; a value that the driver refuses,
     one that is too long for an index, a missing table do not.
     """
-    if isinstance(error, PoolTimeoutError):
+    if isinstance(error, PoolTimeoutError | PerhapsStored):
         return True
     cause = error.orig if isinstance(error, DBAPIError) else error
     state = cause.sqlstate if isinstance(cause, psycopg.Error) else None
@@ -123,6 +137,7 @@ def open_engine(database_url: str, connections: int = 8, *, lock_seconds: float 
         raise LedgerError(
             "WECOM_DATABASE_URL cannot be read; write it as postgresql+psycopg://user:password@host:5432/database"
         ) from None
+    bound_waits(engine)
     if lock_seconds:
 
         @event.listens_for(engine, "connect")

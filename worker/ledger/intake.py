@@ -1,12 +1,13 @@
 """Statements that put messages into the ledger, in the producer's own transaction if it has one."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, insert, text
+from sqlalchemy import Connection, text
+from sqlalchemy.dialects.postgresql import insert
 
 from worker.ledger.schema import MessageRow, Priority, State
 from worker.messages.recipients import Recipients
@@ -24,6 +25,18 @@ _FIND_KEY = text("""
     select message, content_hash from wecom.idempotency_keys
     where sender = :sender and key = :key and expires_at > wecom.clock()
 """)
+_FIND_STORED = text("""
+    select coalesce(part_of, id) as first, sender, touser, toparty, totag, body
+    from wecom.messages
+    where id = any (cast(:ids as uuid[])) or part_of = any (cast(:ids as uuid[]))
+    order by id
+""")
+# An insert of an id that another transaction has written, and not yet committed, waits for its end.
+_INSERT = (
+    insert(MessageRow)
+    .on_conflict_do_nothing(index_elements=[MessageRow.id])
+    .execution_options(preserve_rowcount=True)  # of many rows SQLAlchemy does not tell it otherwise
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +56,15 @@ class NewMessage:
 
 
 @dataclass(frozen=True, slots=True)
+class StoredMessage:
+    """What one row of a stored message says, and to whom."""
+
+    sender: str
+    recipients: Recipients
+    body: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
 class KeyHolder:
     """The message that an idempotency key stands for."""
 
@@ -50,10 +72,13 @@ class KeyHolder:
     content_hash: bytes
 
 
-def insert_messages(connection: Connection, messages: Sequence[NewMessage]) -> None:
-    """Write messages as `scheduled`; they exist once the connection's transaction commits."""
-    connection.execute(
-        insert(MessageRow),
+def insert_messages(connection: Connection, messages: Sequence[NewMessage]) -> int:
+    """Write messages as `scheduled`, but those whose ids are there already; return how many were written.
+
+    They exist once the connection's transaction commits.
+    """
+    return connection.execute(
+        _INSERT,
         [
             {
                 "id": message.id,
@@ -72,7 +97,16 @@ def insert_messages(connection: Connection, messages: Sequence[NewMessage]) -> N
             }
             for message in messages
         ],
-    )
+    ).rowcount
+
+
+def find_stored(connection: Connection, ids: Collection[UUID]) -> dict[UUID, list[StoredMessage]]:
+    """Return what is stored under these ids, each with the parts of its audience."""
+    stored = dict[UUID, list[StoredMessage]]()
+    for row in connection.execute(_FIND_STORED, {"ids": list(ids)}):
+        recipients = Recipients(tuple(row.touser), tuple(row.toparty), tuple(row.totag))
+        stored.setdefault(row.first, []).append(StoredMessage(row.sender, recipients, row.body))
+    return stored
 
 
 def find_key(connection: Connection, sender: str, key: str) -> KeyHolder | None:

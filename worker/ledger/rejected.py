@@ -9,6 +9,7 @@ from typing import Any
 from sqlalchemy import Connection, Engine, text
 
 from worker.ledger.bounds import storable
+from worker.ledger.transactions import InDoubt, transact
 
 MOST_CHARACTERS = 16 * 2**20
 """So much of the arguments is kept; no request that could be carried out is nearly as long."""
@@ -17,7 +18,9 @@ _KEEP = text("""
     insert into wecom.rejected_requests as kept (task, task_id, arguments, reason, rejected_at)
     values (:task, :task_id, :arguments, :reason, wecom.clock())
     on conflict (task_id, md5(arguments)) do update
-    set reason = excluded.reason, rejected_at = excluded.rejected_at, rejections = kept.rejections + 1
+    set reason = excluded.reason, rejected_at = excluded.rejected_at,
+        rejections = coalesce(cast(:counted as int), kept.rejections + 1)
+    returning rejections
 """)
 
 _LIST = text("""
@@ -79,8 +82,14 @@ class Rejected:
         # What JSON itself does not know, such as a date, is kept as its text.
         written = json.dumps(arguments, ensure_ascii=False, default=str)
         row = {"task": task, "task_id": task_id, "arguments": written[:MOST_CHARACTERS], "reason": reason}
-        with self._engine.begin() as connection:
-            connection.execute(_KEEP, {name: storable(value) for name, value in row.items()})
+        values = {name: storable(value) for name, value in row.items()}
+        counted: int | None = None
+
+        def keep(connection: Connection) -> None:
+            nonlocal counted  # a second try counts no second rejection
+            counted = connection.scalar(_KEEP, values | {"counted": counted})
+
+        transact(self._engine, keep, InDoubt("the broker hands the task over again"))
 
     def list(self, most: int = 100, *, after: int = 0) -> list[RejectedRequest]:
         """Return the requests that wait, the oldest first."""
@@ -105,13 +114,22 @@ class Rejected:
     def reject_again(self, request: RejectedRequest, reason: str) -> None:
         """Store why a request was refused this time, unless somebody else was quicker."""
         row = {"id": request.id, "rejections": request.rejections, "reason": storable(reason)}
-        with self._engine.begin() as connection:
-            connection.execute(_REJECT_AGAIN, row)
+        transact(
+            self._engine,
+            lambda connection: connection.execute(_REJECT_AGAIN, row).rowcount,
+            InDoubt("try the request again"),
+        )
 
     def remove(self, number: int) -> bool:
         """Remove a request for good; return False if it does not wait any more."""
-        with self._engine.begin() as connection:
-            return bool(connection.execute(_REMOVE, {"id": number}).rowcount)
+        removed = False
+
+        def remove(connection: Connection) -> bool:
+            nonlocal removed  # perhaps by an earlier try
+            removed = bool(connection.execute(_REMOVE, {"id": number}).rowcount) or removed
+            return removed
+
+        return transact(self._engine, remove, InDoubt("remove the request again"))
 
     def forget(self, age: timedelta) -> None:
         """Remove the requests that have waited for so long."""

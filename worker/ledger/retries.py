@@ -21,8 +21,11 @@ _RETRY = text("""
         from failed where message.id = failed.id
         returning message.id
     )
-    select sender, exists (select from again) as any_failed from wecom.messages where id = :id
+    select sender, array(select id from again) as again from wecom.messages where id = :id
 """)
+_CHANGED = text(
+    "select exists (select from wecom.messages where id = any (cast(:ids as uuid[])) and state <> 'failed')"
+)
 
 
 class Retried(NamedTuple):
@@ -32,7 +35,22 @@ class Retried(NamedTuple):
     any_failed: bool
 
 
-def retry_message(connection: Connection, message: UUID) -> Retried | None:
-    """Have a failed message and its failed parts sent again; None if no message has this id."""
-    row = connection.execute(_RETRY, {"id": message}).one_or_none()
-    return None if row is None else Retried(row.sender, row.any_failed)
+class Retry:
+    """Has a failed message and its failed parts sent again; doing it again says what the first time said."""
+
+    def __init__(self, message: UUID) -> None:
+        self._message = message
+        self._had_failed: list[UUID] = []
+
+    def write(self, connection: Connection) -> Retried | None:
+        """Change what has failed; None if no message has this id."""
+        row = connection.execute(_RETRY, {"id": self._message}).one_or_none()
+        if row is None:
+            return None
+        any_failed = bool(row.again)
+        if self._had_failed and not any_failed:
+            # An earlier try changed these if they are not failed any more. It may have ended while the statement above
+            # waited for it, so this is another one.
+            any_failed = bool(connection.scalar(_CHANGED, {"ids": self._had_failed}))
+        self._had_failed += row.again
+        return Retried(row.sender, any_failed)

@@ -1,6 +1,6 @@
 """Statements about schedules: what is sent again and again, and the one who carries out an occurrence of it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -10,6 +10,7 @@ import orjson
 from sqlalchemy import Connection, Engine, Row, text
 
 from worker.ledger.connection import LedgerError
+from worker.ledger.transactions import InDoubt, transact
 
 _VALUES = """
     insert into wecom.schedules as stored (name, sender, cron, timezone, body, recipients, files, urgent, late_within,
@@ -137,8 +138,16 @@ class DueSchedule:
     now: datetime
 
 
-def insert_schedule(connection: Connection, new: NewSchedule, *, replace: bool) -> None:
-    """Store a schedule; with `replace` in place of one of its name, which stays due when it was if its times do.
+def insert_schedule(
+    connection: Connection, new: NewSchedule, *, replace: bool, made: Collection[datetime] = ()
+) -> Schedule:
+    """Store a schedule and return it; with `replace` in place of one of its name, due when that was if its times stay.
+
+    Args:
+        connection: where.
+        new: what is to be stored.
+        replace: whether the name may be taken.
+        made: when earlier tries made it, whose COMMIT was perhaps carried out: one made just then is no other.
 
     Raises:
         ScheduleExists: the name is taken.
@@ -156,10 +165,13 @@ def insert_schedule(connection: Connection, new: NewSchedule, *, replace: bool) 
         "expires_after": _seconds(new.expires_after),
         "next_at": new.next_at,
     }
-    if not connection.execute(_REPLACE if replace else _ADD, values).rowcount:
+    written = connection.execute(_REPLACE if replace else _ADD, values).rowcount
+    stored = _found(connection, new.name)
+    if not written and stored.created_at not in made:
         raise ScheduleExists(
             f"a schedule named {new.name!r} exists already; choose another name, or say --replace (replace=True)"
         )
+    return stored
 
 
 def claim_schedule(connection: Connection) -> DueSchedule | None:
@@ -194,30 +206,57 @@ class Schedules:
             UnknownSchedule: there is none of that name.
         """
         with self._engine.connect() as connection:
-            row = None if "\0" in name else connection.execute(_FIND, {"name": name}).one_or_none()
-        if row is None:
-            raise UnknownSchedule(f"no schedule is named {name!r}; `wecom schedule list` names them")
-        return _schedule(row)
+            return _found(connection, name)
 
     def all(self) -> list[Schedule]:
         """Return all schedules by name."""
         with self._engine.connect() as connection:
             return [_schedule(row) for row in connection.execute(_ALL)]
 
-    def pause(self, name: str, reason: str) -> None:
-        """Send nothing more of a schedule until it is resumed; what was stored already is still delivered."""
-        with self._engine.begin() as connection:
-            pause_schedule(connection, name, reason)
+    def pause(self, name: str, reason: str) -> Schedule:
+        """Send nothing more of a schedule until it is resumed; what was stored already is still delivered.
 
-    def resume(self, name: str, next_at: datetime) -> None:
-        """Let a paused schedule go on at this occurrence."""
-        with self._engine.begin() as connection:
+        Raises:
+            UnknownSchedule: there is none of that name.
+        """
+
+        def pause(connection: Connection) -> Schedule:
+            pause_schedule(connection, name, reason)
+            return _found(connection, name)
+
+        return transact(self._engine, pause, _in_doubt("paused", name))
+
+    def resume(self, name: str, next_at: datetime) -> Schedule:
+        """Let a paused schedule go on at this occurrence.
+
+        Raises:
+            UnknownSchedule: there is none of that name.
+        """
+
+        def resume(connection: Connection) -> Schedule:
             connection.execute(_RESUME, {"name": name, "next_at": next_at})
+            return _found(connection, name)
+
+        return transact(self._engine, resume, _in_doubt("resumed", name))
 
     def remove(self, name: str) -> None:
         """Forget a schedule; what was stored already is still delivered."""
-        with self._engine.begin() as connection:
-            connection.execute(_REMOVE, {"name": name})
+        transact(
+            self._engine,
+            lambda connection: connection.execute(_REMOVE, {"name": name}).rowcount,
+            _in_doubt("removed", name),
+        )
+
+
+def _in_doubt(done: str, name: str) -> InDoubt:
+    return InDoubt(f"do it again, or ask `wecom schedule show {name}`: the schedule {name!r} is perhaps {done}")
+
+
+def _found(connection: Connection, name: str) -> Schedule:
+    row = None if "\0" in name else connection.execute(_FIND, {"name": name}).one_or_none()
+    if row is None:
+        raise UnknownSchedule(f"no schedule is named {name!r}; `wecom schedule list` names them")
+    return _schedule(row)
 
 
 def _schedule(row: Row[Any]) -> Schedule:

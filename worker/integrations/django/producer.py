@@ -1,14 +1,12 @@
 """The producer of a Django project: it takes part in Django's transactions."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import cached_property, partial
 from typing import Any, overload
 from uuid import UUID
 
-import uuid_utils.compat as uuids
 from django.core import mail
 from django.db import DEFAULT_DB_ALIAS, connections, transaction
 from sqlalchemy import Connection
@@ -20,9 +18,10 @@ from worker.delivery.office import acceptance_rules
 from worker.delivery.requests import SendRequest
 from worker.integrations.django.configuration import Configuration, configured
 from worker.integrations.django.outbox import ProjectOutbox, in_test_environment
-from worker.ledger import Campaign, LedgerError, RecallStatus, Transaction
+from worker.ledger import Campaign, InDoubt, LedgerError, RecallStatus, Transaction
 from worker.messages import CardUpdate, Content
 from worker.producer import Producer, message_uuid
+from worker.producer_ledger import Result
 from worker.producer_servers import ProducerServers
 from worker.testing import CapturedCampaign, CapturedMessage
 
@@ -45,10 +44,8 @@ class DjangoProducer(Producer):
             return super().send_many(requests, connection=connection)
         rules = acceptance_rules(self._settings)
         asked = [_judged_now(check(request, rules)) for request in requests]
-        ids = [uuids.uuid7() for _ in asked]
-        told = [replace(checked, id=message) for checked, message in zip(asked, ids, strict=True)]
-        self._after_commit(partial(self._store, told, rules, None))
-        return ids
+        self._after_commit(partial(self._store, asked, rules, None))
+        return [checked.id for checked in asked]
 
     @overload
     def recall(self, message_id: UUID | str, *, connection: Transaction | None = None) -> list[RecallStatus]: ...
@@ -175,17 +172,21 @@ class DjangoProducer(Producer):
     def _servers(self) -> ProducerServers:
         return self._project_servers
 
-    @contextmanager
-    def _transaction(self, callers: Transaction | None) -> Iterator[Connection]:
-        """Yield a connection in the transaction Django has begun, or in one of our own."""
-        if callers is not None or not self._joined():
-            with super()._transaction(callers) as own:
-                yield own
-            return
-        django = connections[self.database or DEFAULT_DB_ALIAS]
-        django.ensure_connection()
-        with super()._transaction(django.connection) as joined:
-            yield joined
+    def _transact(
+        self,
+        step: Callable[[Connection], Result],
+        callers: Transaction | None,
+        in_doubt: InDoubt,
+        *,
+        look: Callable[[Connection], Result] | None = None,
+        asked_before: bool = False,
+    ) -> Result:
+        """Carry a step out in the transaction Django has begun, or in one of our own."""
+        if callers is None and self._joined():
+            django = connections[self.database or DEFAULT_DB_ALIAS]
+            django.ensure_connection()
+            callers = django.connection
+        return super()._transact(step, callers, in_doubt, look=look, asked_before=asked_before)
 
     def _ring(self, sender: str, callers: Transaction | None, times: int = 1) -> None:
         """Ring now, or once Django has committed."""
