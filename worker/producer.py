@@ -9,10 +9,10 @@ from sqlalchemy import Connection
 
 from worker.delivery.accept import Acceptance, AcceptanceRules, CheckedRequest, check
 from worker.delivery.campaign_doubt import find_written
+from worker.delivery.campaign_rows import Recipient
 from worker.delivery.campaigns import (
     CampaignRequest,
     CheckedCampaign,
-    Recipient,
     Rehearsal,
     accept_campaign,
     check_campaign,
@@ -255,7 +255,7 @@ class Producer(ProducerLedger):
             InvalidMessage: as for `campaign`.
         """
         rules = acceptance_rules(self._settings)
-        return rehearse(check_campaign(CampaignRequest(name, sender, message), rules), recipients)
+        return rehearse(check_campaign(CampaignRequest(name, sender, message), rules), recipients, rules)
 
     def campaign_status(self, name: str, *, sender: str | None = None) -> Campaign:
         """Return a campaign and how many of its messages stand in each state.

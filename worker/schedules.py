@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from worker.delivery.campaigns import Recipient
+from worker.delivery.campaign_rows import Recipient
 from worker.delivery.office import acceptance_rules
 from worker.delivery.schedules import ScheduleRequest, check_schedule, store_schedule
 from worker.delivery.timetable import read_timetable

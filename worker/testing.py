@@ -28,7 +28,8 @@ from worker.delivery.accept import (
     require_same,
     require_same_message,
 )
-from worker.delivery.campaigns import CheckedCampaign, Reading, Recipient, require_same_campaign
+from worker.delivery.campaign_rows import Reading, Recipient
+from worker.delivery.campaigns import CheckedCampaign, require_same_campaign
 from worker.ledger import (
     Campaign,
     KeyHolder,
@@ -161,7 +162,7 @@ class Outbox(list[CapturedMessage | CapturedCampaign]):
         """Keep a campaign, or find the one that was kept before; see `Producer.campaign` for the errors."""
         request = campaign.request
         with self._lock:
-            reading = Reading(campaign, recipients)
+            reading = campaign.reading(recipients)
             existing = self._campaigns_named(request.name, request.sender)
             if existing:
                 require_same_campaign(existing[0].progress, reading)
@@ -331,7 +332,7 @@ def _filled_in(campaign: CheckedCampaign, reading: Reading) -> dict[str, Content
             campaign.message.texts(row)
             content = campaign.message.content(row)
         except InvalidMessage as error:
-            raise reading.refusal(error, row) from None
+            raise reading.refusal(error) from None
         if named.lower() not in seen:
             seen.add(named.lower())
             messages[named] = content

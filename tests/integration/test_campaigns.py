@@ -86,7 +86,7 @@ def test_campaigns_are_bulk_and_urgent_ones_go_first(producer: Producer) -> None
         ({"userid": "u9", "name": "x" * 2048}, "recipient 6: text.content: 2071 bytes of UTF-8, at most 2048"),
         ({"userid": "u9", "name": "a\x07"}, "recipient 6: text.content: control character U+0007"),
         ({"name": "x"}, "recipient 6: userid: is missing"),
-        ({"userid": "a|b", "name": "x"}, "recipient 6: users: 'a|b' holds a "),
+        ({"userid": "a|b", "name": "x"}, "recipient 6: userid: 'a|b' holds a "),
         ({"userid": "@all", "name": "x"}, "recipient 6: userid: a campaign names members"),
         (7, "recipient 6: userid: is missing"),
     ],

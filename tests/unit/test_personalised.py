@@ -1,11 +1,17 @@
 """Templates in messages: what they may do, what they refuse, and that no limit is passed by way of one."""
 
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
 import orjson
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as some
+from message_strategies import KINDS
+from template_strategies import filled_in, personalised
 
-from worker.messages import InvalidMessage, News, NewsArticle, Text, TextCard, content_from_body
+from worker.messages import InvalidMessage, Text, TextCard, content_from_body
 from worker.messages.personalised import PersonalisedMessage
 
 NAMED = Text(content="Dear {{ name }}")
@@ -120,15 +126,94 @@ def test_rules_that_concern_several_fields_hold_for_what_is_filled_in() -> None:
         message.texts({"title": "a", "sub": "b", "n": "with blanks"})
 
 
-def test_the_pieces_and_the_texts_make_the_message() -> None:
-    article = NewsArticle(title="{{ a }}", description='"{{ b }}"', url="https://example.com/{{a}}")
-    message = PersonalisedMessage(News(articles=[article]))
-    row = {"a": "x\\y", "b": 'quote " and \n'}
-    row["a"] = "xy"
-    texts = message.texts(row)
-    pieces = message.pieces(message.content(row).body())
-    whole = pieces[0] + b"".join(orjson.dumps(text) + piece for text, piece in zip(texts, pieces[1:], strict=True))
-    assert orjson.loads(whole) == message.content(row).body()
+@pytest.mark.parametrize("kind", KINDS)
+@settings(max_examples=settings.default.max_examples // 8, deadline=None, suppress_health_check=list(HealthCheck))
+@given(data=some.data())
+def test_the_form_and_the_texts_make_what_plain_jinja2_makes(kind: str, data: some.DataObject) -> None:
+    case = data.draw(personalised(kind))
+    message = PersonalisedMessage(case.body)
+    form = message.form(message.content(case.rows[0]).body())
+    for row in case.rows:
+        plain = filled_in(case.body, row)
+        if refusal(content_from_body, plain) is None:
+            assert orjson.loads(form.with_texts(message.texts(row))) == plain
+        else:
+            assert refusal(message.texts, row) == refusal(content_from_body, plain)
+
+
+def refusal(judge: Callable[[Any], object], value: object) -> str | None:
+    try:
+        judge(value)
+    except InvalidMessage as error:
+        return str(error)
+    return None
+
+
+@pytest.mark.parametrize(
+    ("template", "complaint"),
+    [
+        ("{% with b = a %}{{ b }}{% endwith %}", "may not use {% with %}"),
+        ("{% filter upper %}a{% endfilter %}", "may not use {% filter %}"),
+        ("{% block a %}b{% endblock %}", "may not use {% block %}"),
+        ("{% for a in b recursive %}{{ loop(a) }}{% endfor %}", "may not use a call"),
+        ("{% for a in b %}" * 30 + "{{ a }}" + "{% endfor %}" * 30, "nested too deeply"),
+        ("{{ " + "(" * 600 + "a" + ")" * 600 + " }}", "nested too deeply"),
+        ("{{ " + "-" * 2000 + "a }}", "nested too deeply"),
+        ("{{ " + "+".join("a" * 3000) + " }}", "nested too deeply"),
+        ("{{ " + "9" * 5000 + " }}", "not a template (Exceeds the limit"),
+        ("{{ '\\N{nothing}' }}", "not a template"),
+        ("{{ a }}\0", "control character U+0000"),
+        ("{# \ud800 #}{{ a }}", "lone surrogate U+D800"),
+    ],
+)
+def test_a_template_that_cannot_be_read_is_refused_by_field(template: str, complaint: str) -> None:
+    with pytest.raises(InvalidMessage) as caught:
+        PersonalisedMessage({"msgtype": "text", "text": {"content": template}})
+    assert str(caught.value).startswith("text.content: ")
+    assert complaint in str(caught.value)
+    assert len(str(caught.value)) < 300
+
+
+def nested(depth: int) -> list[Any]:
+    whole: list[Any] = []
+    for _ in range(depth):
+        whole = [whole]
+    return whole
+
+
+@pytest.mark.parametrize(
+    ("wrong", "complaint"),
+    [
+        ({"safe": 2**70}, "safe: a number that JSON cannot carry"),
+        ({"safe": float("inf")}, "safe: a number that JSON cannot carry"),
+        ({"text": {"content": "{{ a }}", "x": "\ud800"}}, "text.x: lone surrogate"),
+        ({"text": {"content": "{{ a }}", "x": nested(300)}}, "text.x[0]: more than 32 objects and lists"),
+        ({"text": {"content": "{{ a }}", "x": nested(50_000)}}, "text.x[0]: more than 32 objects and lists"),
+        ({"text": {"content": "{{ a }}", 7: "x"}}, "text: the name of a field must be a text"),
+        ({"text": {"content": "{{ a }}", "\0": "x"}}, "text: the name of a field must be a text"),
+        (
+            {"text": {"content": datetime(2026, 11, 20, tzinfo=UTC)}},
+            "text.content: datetime is nothing that JSON knows",
+        ),
+        ({"text": {"content": b"x"}}, "text.content: bytes is nothing that JSON knows"),
+    ],
+)
+def test_what_is_no_json_is_refused_by_field(wrong: dict[str, Any], complaint: str) -> None:
+    with pytest.raises(InvalidMessage) as caught:
+        PersonalisedMessage({"msgtype": "text", "text": {"content": "{{ a }}"}} | wrong)
+    assert str(caught.value).startswith(complaint)
+
+
+def test_a_value_that_looks_like_a_template_arrives_as_it_is() -> None:
+    assert PersonalisedMessage(NAMED).texts({"name": "{{ name }}{% if %}"}) == ["Dear {{ name }}{% if %}"]
+
+
+def test_a_refusal_of_a_value_is_one_short_line() -> None:
+    message = PersonalisedMessage(Text(content="{{ amount | decimals }}"))
+    said = refusal(message.texts, {"amount": "9\n" * 1000}) or ""
+    assert said.startswith("text.content: cannot be filled in (ValueError")
+    assert len(said) < 300
+    assert len(said.splitlines()) == 1
 
 
 def test_limits_hold_for_the_template_of_a_message_made_as_an_object() -> None:

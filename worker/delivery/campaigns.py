@@ -1,27 +1,18 @@
 """Takes campaigns over from producers: streamed in one pass, checked row by row, and whole or not at all."""
 
-import hashlib
-import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
-from itertools import islice
 from typing import Any
 from uuid import UUID
 
-import orjson
 import uuid_utils as uuids
 import uuid_utils.compat as standard_uuids
 from sqlalchemy import Connection
 
-from worker.delivery.accept import (
-    FILES_KEPT,
-    AcceptanceRules,
-    due_time,
-    end_time,
-    interval_of,
-    with_duplicate_check,
-)
+from worker.delivery.accept import FILES_KEPT, AcceptanceRules, due_time, end_time
+from worker.delivery.campaign_bodies import Bodies
+from worker.delivery.campaign_rows import Reading, Recipient
 from worker.delivery.media_intake import take_over_files
 from worker.delivery.repetitions import Repetitions
 from worker.ledger import (
@@ -41,15 +32,11 @@ from worker.ledger import (
 )
 from worker.messages import Content, InvalidMessage
 from worker.messages.personalised import PersonalisedMessage
-from worker.messages.recipients import EVERYONE, MOST_USERS, userid
-
-Recipient = Mapping[str, Any] | str
-"""Whom a campaign names: a userid, or a row with the key `userid` and the values the templates use."""
+from worker.messages.recipients import MOST_USERS
 
 LONGEST_NAME = 128
 LINES_AT_ONCE = 200
 """Few enough that Postgres reads some while the next are made."""
-ROWS_HASHED_AT_ONCE = 1000
 MOST_DOUBTFUL = 10_000
 """So many recipients that may be named twice are put off before the ledger is asked."""
 
@@ -78,6 +65,11 @@ class CheckedCampaign:
     request: CampaignRequest
     message: PersonalisedMessage
     files: tuple[StoredFile, ...]
+
+    def reading(self, recipients: Iterable[Recipient]) -> Reading:
+        """Read the recipients of this campaign."""
+        of_all = [self.message.body, self.request.sender, [file.reference for file in self.files]]
+        return Reading(of_all, recipients)
 
 
 def check_campaign(request: CampaignRequest, rules: AcceptanceRules) -> CheckedCampaign:
@@ -112,7 +104,7 @@ def accept_campaign(
     """
     request = campaign.request
     now = ledger.senders.require(request.sender, connection)
-    reading = Reading(campaign, recipients)
+    reading = campaign.reading(recipients)
     new = NewCampaign(
         id=standard_uuids.uuid7(),
         sender=request.sender,
@@ -151,21 +143,22 @@ def accept_campaign(
     )
 
 
-def rehearse(campaign: CheckedCampaign, recipients: Iterable[Recipient]) -> "Rehearsal":
-    """Check every row as `accept_campaign` would, and write nothing.
+def rehearse(campaign: CheckedCampaign, recipients: Iterable[Recipient], rules: AcceptanceRules) -> "Rehearsal":
+    """Make every message as `accept_campaign` would, to its last byte, and write nothing.
 
     Raises:
         InvalidMessage: a recipient's message cannot be sent; the text names the row.
     """
-    reading, seen, first, rows = Reading(campaign, recipients), set[str](), None, 0
+    reading, seen, first, rows = campaign.reading(recipients), set[str](), None, 0
+    bodies = Bodies(campaign.message, rules.duplicate_check_seconds)
     for named, row in reading:
         rows += 1
         seen.add(named.lower())
         if campaign.message.varies or first is None:
             try:
-                campaign.message.texts(row)
+                bodies.body(bodies.texts(row), rows)
             except InvalidMessage as error:
-                raise reading.refusal(error, row) from None
+                raise reading.refusal(error) from None
         first = row if first is None else first
     if first is None:
         raise InvalidMessage("recipients: nobody is named")
@@ -188,12 +181,12 @@ class Rehearsal:
     first: Content
 
 
-def _the_same(connection: Connection, existing: Campaign, reading: "Reading") -> Campaign:
+def _the_same(connection: Connection, existing: Campaign, reading: Reading) -> Campaign:
     require_same_campaign(existing, reading)
     return counted(connection, existing)
 
 
-def require_same_campaign(existing: Campaign, reading: "Reading") -> None:
+def require_same_campaign(existing: Campaign, reading: Reading) -> None:
     """Check that a campaign asked for again has the content it had, reading all its recipients.
 
     Raises:
@@ -207,58 +200,6 @@ def require_same_campaign(existing: Campaign, reading: "Reading") -> None:
         )
 
 
-class Reading:
-    """Reads recipients once, and remembers of all of them together only a hash."""
-
-    def __init__(self, campaign: CheckedCampaign, recipients: Iterable[Recipient]) -> None:
-        if isinstance(recipients, str | bytes | Mapping):
-            raise InvalidMessage("recipients: a list is needed, of userids or of rows with the key userid")
-        self._recipients = recipients
-        self._hash = hashlib.sha256()
-        self._hash_more([campaign.message.body, campaign.request.sender, [one.reference for one in campaign.files]])
-        self.rows = 0
-
-    @property
-    def content_hash(self) -> bytes:
-        """Tells whether two campaigns of the same name are the same, once all is read."""
-        return self._hash.digest()
-
-    def __iter__(self) -> Iterator[tuple[str, Mapping[str, Any]]]:
-        """Yield each userid and its row.
-
-        Raises:
-            InvalidMessage: a row names nobody; the text says which row.
-        """
-        unhashed: list[Mapping[str, Any]] = []
-        for recipient in self._recipients:
-            self.rows += 1
-            row = {"userid": recipient} if isinstance(recipient, str) else recipient
-            try:
-                named = userid(row["userid"])
-            except (InvalidMessage, KeyError, TypeError) as error:
-                raise self.refusal(error, recipient) from None
-            if named == EVERYONE:
-                raise self.refusal(InvalidMessage("userid: a campaign names members, @all is none"), recipient)
-            unhashed.append(dict(row))
-            if len(unhashed) == ROWS_HASHED_AT_ONCE:
-                self._hash_more(unhashed)
-                unhashed.clear()
-            yield named, row
-        self._hash_more(unhashed)
-
-    def refusal(self, error: Exception, row: object) -> InvalidMessage:
-        """Say in which row an error is; a row of a file knows its line."""
-        place = getattr(row, "place", None) or f"recipient {self.rows}"
-        words = str(error) if isinstance(error, InvalidMessage) else "userid: is missing"
-        return InvalidMessage(f"{place}: {words}")
-
-    def _hash_more(self, values: list[Any]) -> None:
-        try:
-            self._hash.update(orjson.dumps(values, default=str, option=orjson.OPT_SORT_KEYS))
-        except TypeError:  # numbers past 64 bits, keys that are no strings, halves of characters
-            self._hash.update(json.dumps(values, default=str).encode())
-
-
 class Writing:
     """Writes the messages of one campaign, each recipient once.
 
@@ -270,15 +211,14 @@ class Writing:
         self, campaign: CheckedCampaign, new: NewCampaign, copy: MessageCopy, rules: AcceptanceRules, now: datetime
     ) -> None:
         self.messages = self.recipients = self.duplicates = 0
-        self._message = campaign.message
+        self._varies = campaign.message.varies
+        self._bodies = Bodies(campaign.message, rules.duplicate_check_seconds)
         self._new = new
         self._copy = copy
         self._rules = rules
         self._now = now
         self._staggered = not campaign.request.urgent and rules.quiet.window(new.requested_at) is not None
         self._send_at = moment_of(new.requested_at)
-        self._pieces: list[bytes] = []
-        self._own_interval = False
         self._lines: list[bytes] = []
         self._folded: list[str] = []
 
@@ -289,15 +229,13 @@ class Writing:
             InvalidMessage: a message cannot be sent, or there is none.
         """
         repetitions, doubtful = Repetitions(), dict[str, tuple[str, list[str]]]()
-        message, varies = self._message, self._message.varies
+        bodies, varies, texts = self._bodies, self._varies, None
         for named, row in reading:
-            if varies or not self._pieces:
+            if varies or texts is None:
                 try:
-                    texts = message.texts(row)
-                    if not self._pieces:
-                        self._cut(message.content(row))
+                    texts = bodies.texts(row)
                 except InvalidMessage as error:
-                    raise reading.refusal(error, row) from None
+                    raise reading.refusal(error) from None
             spelling = named.lower()
             if not repetitions.perhaps(spelling):
                 self._add(named, texts)
@@ -307,23 +245,15 @@ class Writing:
                 doubtful[spelling] = (named, texts)
                 if len(doubtful) == MOST_DOUBTFUL:
                     self._clear_up(doubtful)
-        if not reading.rows:
+        if texts is None:
             raise InvalidMessage("recipients: nobody is named")
         self._clear_up(doubtful)
         self._fold(texts)
         self._flush()
 
-    def _cut(self, content: Content) -> None:
-        """Cut the message into what is the same for all."""
-        body = with_duplicate_check(content.body(), 0)
-        self._own_interval = body.get("duplicate_check_interval") == 0
-        if self._own_interval:
-            del body["duplicate_check_interval"]
-        self._pieces = self._message.pieces(body)
-
     def _add(self, named: str, texts: list[str]) -> None:
         self.recipients += 1
-        if self._message.varies:
+        if self._varies:
             self._add_line(array_of([named]), texts)
             return
         self._folded.append(named)
@@ -338,12 +268,7 @@ class Writing:
     def _add_line(self, users: bytes, texts: list[str]) -> None:
         message = uuids.uuid7()
         number = message.int
-        body = self._pieces[0]
-        for text, piece in zip(texts, islice(self._pieces, 1, None), strict=True):
-            body += orjson.dumps(text) + piece
-        if self._own_interval:
-            interval = interval_of(number, self._rules.duplicate_check_seconds)
-            body = b'{"duplicate_check_interval":%d,%b' % (interval, body[1:])
+        body = self._bodies.body(texts, number)
         send_at = self._send_at
         if self._staggered:
             send_at = moment_of(

@@ -5,7 +5,8 @@ from typing import Protocol
 from uuid import UUID
 
 from worker.delivery.accept import AcceptanceRules, CheckedRequest
-from worker.delivery.campaigns import CheckedCampaign, Recipient
+from worker.delivery.campaign_rows import Recipient
+from worker.delivery.campaigns import CheckedCampaign
 from worker.ledger import Campaign, MessageStatus, RecallStatus
 
 

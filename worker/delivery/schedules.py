@@ -1,6 +1,7 @@
 """Takes schedules over from producers, and turns each occurrence of them into messages, once."""
 
 import logging
+import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -12,7 +13,8 @@ import orjson
 from sqlalchemy import Connection
 
 from worker.delivery.accept import FILES_KEPT, AcceptanceRules, accept, check
-from worker.delivery.campaigns import CampaignRequest, Recipient, accept_campaign, check_campaign, rehearse
+from worker.delivery.campaign_rows import Recipient, row_of
+from worker.delivery.campaigns import CampaignRequest, accept_campaign, check_campaign, rehearse
 from worker.delivery.office import Office
 from worker.delivery.requests import SendRequest
 from worker.delivery.timetable import Timetable, occurrence_name, read_timetable, take_turn
@@ -30,6 +32,7 @@ from worker.ledger import (
     pause_schedule,
 )
 from worker.messages import Content, InvalidMessage, content_from_body
+from worker.messages.refusals import path_of
 
 log = logging.getLogger(__name__)
 
@@ -38,6 +41,8 @@ LONGEST_NAME = 100
 MOST_ROWS = 5000
 MOST_BYTES = 4 * 1024 * 1024
 """So much the ledger keeps of a campaign's recipients with its schedule."""
+NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
+"""In JSON; behind another backslash it is the text of such an escape."""
 LONGEST_DURATION = timedelta(days=366)
 
 
@@ -210,21 +215,32 @@ def _checked_campaign(request: ScheduleRequest, timetable: Timetable, rules: Acc
     rows = list(islice(request.recipients, MOST_ROWS + 1))
     if len(rows) > MOST_ROWS:
         raise _too_many(f"more than {MOST_ROWS} rows")
-    rehearse(checked, rows)
-    try:
-        # Rows that know their place in a file are dicts of a class of their own.
-        plain = [{"userid": row} if isinstance(row, str) else dict(row) for row in rows]
-        stored = orjson.dumps(plain, default=str)
-    except TypeError as error:
-        raise InvalidMessage(f"recipients: a value cannot be kept as JSON ({error})") from None
+    rehearse(checked, rows, rules)
+    # Rows that know their place in a file are dicts of a class of their own.
+    stored = b",".join(_kept_as(number, row_of(row)) for number, row in enumerate(rows, start=1)).join((b"[", b"]"))
     if len(stored) > MOST_BYTES:
         raise _too_many(f"{len(stored) // 1024} KiB")
-    if b"\\u0000" in stored:
-        raise InvalidMessage("recipients: a value holds a NUL character, which Postgres cannot keep")
     kept: list[Mapping[str, Any]] = orjson.loads(stored)
     # What is kept may be less than what was given: of an object only its text.
-    rehearse(checked, kept)
+    rehearse(checked, kept, rules)
     return CheckedSchedule(request, timetable, checked.message.body, kept, checked.files)
+
+
+def _kept_as(number: int, row: Mapping[str, Any]) -> bytes:
+    """Return a row as JSON, for as long as its schedule is kept.
+
+    Raises:
+        InvalidMessage: a value is nothing that JSON or Postgres can keep; the text names the row and the column.
+    """
+    for name, value in row.items():
+        where = f"recipient {number}: {path_of([str(name)])}"
+        try:
+            kept = orjson.dumps({name: value}, default=str)
+        except TypeError as error:
+            raise InvalidMessage(f"{where}: cannot be kept as JSON ({error})") from None
+        if NUL.search(kept):
+            raise InvalidMessage(f"{where}: holds a NUL character, which Postgres cannot keep")
+    return orjson.dumps(row, default=str)
 
 
 def _too_many(found: str) -> InvalidMessage:

@@ -47,6 +47,7 @@ from worker.messages.markdown import Markdown
 from worker.messages.media import File, Image, MediaFile, Video, Voice, check_media, media_warnings
 from worker.messages.miniprogram import ContentItem, MiniProgramNotice
 from worker.messages.news import MpNews, MpNewsArticle, News, NewsArticle
+from worker.messages.refusals import LONGEST_NAME
 from worker.messages.request import RECIPIENT_FIELDS, recipients_of_body
 from worker.messages.schema import json_schema_of
 from worker.messages.template_card import (
@@ -96,9 +97,13 @@ def content_from_body(body: Mapping[str, Any]) -> Content:
     msgtype = body.get("msgtype")
     kind = TYPES.get(msgtype) if isinstance(msgtype, str) else None
     if kind is None:
-        nearest = get_close_matches(str(msgtype), TYPES, n=1) or get_close_matches(str(msgtype), CARDS, n=1)
+        known = f"use one of: {', '.join(TYPES)}"
+        if not isinstance(msgtype, str):
+            raise InvalidMessage(f"msgtype: {'is missing' if msgtype is None else 'must be a string'}; {known}")
+        given = msgtype[:LONGEST_NAME]
+        nearest = get_close_matches(given, TYPES, n=1) or get_close_matches(given, CARDS, n=1)
         meant = f"; did you mean {nearest[0]}?" if nearest else ""
-        raise InvalidMessage(f"msgtype: {str(msgtype)[:40]!r} is not known; use one of: {', '.join(TYPES)}{meant}")
+        raise InvalidMessage(f"msgtype: {given!r} is not known; {known}{meant}")
     return kind.from_body({name: value for name, value in body.items() if name not in RECIPIENT_FIELDS})
 
 

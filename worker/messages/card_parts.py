@@ -8,6 +8,7 @@ from typing import Annotated, ClassVar, Self
 from pydantic import Field, model_validator
 
 from worker.messages.limits import (
+    AppId,
     Characters,
     Choice,
     Items,
@@ -92,7 +93,7 @@ class Link(ByType):
 
     type: Annotated[Whole, Choice((NOWHERE, PAGE, MINI_PROGRAM))] | None = None
     url: Url | None = None
-    appid: Words | None = None
+    appid: AppId | None = None
     pagepath: Characters | None = None
 
 

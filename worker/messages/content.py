@@ -83,7 +83,7 @@ class Content(Part):
         if not isinstance(fields, dict):
             raise InvalidMessage(f"{cls.msgtype}: an object is needed beside msgtype, as in doc 90236")
         options = [name for name in OPTIONS if name in cls.model_fields]
-        for name in sorted(set(body) - {"msgtype", cls.msgtype, *options}):
+        for name in sorted(path_of([str(name)]) for name in set(body) - {"msgtype", cls.msgtype, *options}):
             if name in OPTIONS:
                 raise InvalidMessage(f"{name}: {cls.msgtype} messages do not have this option (doc 90236)")
             raise InvalidMessage(f"{name}: {unknown_field(name, (cls.msgtype, *options))}")

@@ -224,8 +224,19 @@ Key = Annotated[Words, Size(1024, "bytes")]
 OptionId = Annotated[Words, Size(128, "bytes")]
 """What a choice reports back, at most 128 bytes (doc 90236)."""
 
-UserId = Annotated[Words, Size(64, "bytes")]
-"""A member's userid, at most 64 bytes (doc 90313, 40003)."""
+USERID_EXPRESSION = r"[0-9A-Za-z][0-9A-Za-z_@.-]*"
+
+UserId = Annotated[
+    Words,
+    Size(64, "bytes"),
+    Pattern(
+        f"^{USERID_EXPRESSION}$", "must be made of letters, digits and _ - @ . alone, and begin with a letter or digit"
+    ),
+]
+"""A member's userid, at most 64 bytes (doc 90313, 40003) of these characters (doc 90195)."""
+
+AppId = Annotated[Words, Size(128, "bytes"), Pattern(r"^\S+$", "must hold no blanks and line ends")]
+"""A mini program's appid, such as `wx` and 16 digits and letters. The length is ours, WeCom documents none."""
 
 TaskId = Annotated[
     Characters,

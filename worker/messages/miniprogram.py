@@ -3,7 +3,7 @@
 from typing import Annotated, ClassVar
 
 from worker.messages.content import TranslatableContent
-from worker.messages.limits import Characters, Items, Size, Truth, Words
+from worker.messages.limits import AppId, Characters, Items, Size, Truth, Words
 from worker.messages.part import Part
 
 
@@ -36,7 +36,7 @@ class MiniProgramNotice(TranslatableContent):
     msgtype: ClassVar[str] = "miniprogram_notice"
     everyone_possible: ClassVar[bool] = False
 
-    appid: Words
+    appid: AppId
     page: Annotated[Characters, Size(1024, "bytes")] | None = None
     title: Annotated[Words, Size(12, "characters", least=4)]
     description: Annotated[Words, Size(12, "characters", least=4)] | None = None

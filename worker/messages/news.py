@@ -5,7 +5,7 @@ from typing import Annotated, ClassVar, Self
 from pydantic import model_validator
 
 from worker.messages.content import TranslatableContent
-from worker.messages.limits import Characters, Choice, Items, Size, Url, Whole, Words
+from worker.messages.limits import AppId, Characters, Choice, Items, Size, Url, Whole, Words
 from worker.messages.mediafile import MediaFile, MediaOf
 from worker.messages.part import Part
 from worker.messages.refusals import fault
@@ -30,7 +30,7 @@ class NewsArticle(Part):
     description: Annotated[Characters, Size(512, "bytes")] | None = None
     url: Url | None = None
     picurl: Url | None = None
-    appid: Words | None = None
+    appid: AppId | None = None
     pagepath: Annotated[Words, Size(128, "bytes")] | None = None
 
     @model_validator(mode="after")

@@ -1,111 +1,35 @@
-"""A message whose texts are Jinja2 templates, filled in for each recipient.
+"""A message whose texts are Jinja2 templates, filled in for each recipient."""
 
-A template is written by the program, a recipient's values may come from anywhere; still neither may take a producer
-down. So templates know variables, filters, conditions and loops, and nothing that could grow without bound: no calls,
-no assignments, no multiplication, and only the filters named here.
-"""
-
+import math
+import re
 from collections.abc import Callable, Iterator, Mapping
-from itertools import islice
 from typing import Annotated, Any
 
-import orjson
-from jinja2 import StrictUndefined, Template, TemplateSyntaxError, UndefinedError, meta, nodes
-from jinja2.sandbox import SandboxedEnvironment
 from pydantic import TypeAdapter, ValidationError
 
 from worker.messages import content_from_body
-from worker.messages.content import OPTIONS, Content
-from worker.messages.refusals import InvalidMessage, path_of
+from worker.messages.bodyform import BodyForm, Steps
+from worker.messages.content import OPTIONS, Content, sendable
+from worker.messages.refusals import InvalidMessage, described, path_of
 from worker.messages.request import RECIPIENT_FIELDS
+from worker.messages.templates import Template, is_template
 
-MOST_PIECES = 10_000
-"""A rendered text has at most so many pieces: each loop that runs away ends here."""
-MARKS = ("{{", "{%", "{#")
-# fmt: off
-FILTERS = frozenset((
-    "abs", "capitalize", "count", "d", "default", "escape", "first", "float", "forceescape",
-    "int", "last", "length", "lower", "max", "min", "round", "string", "striptags",
-    "sum", "title", "trim", "truncate", "upper", "urlencode",
-))
-# fmt: on
-"""Filters whose result is hardly longer than what they are given."""
-UNBOUNDED = (
-    (nodes.Call, "a call"),
-    (nodes.Assign, "{% set %}"),
-    (nodes.AssignBlock, "{% set %}"),
-    (nodes.Macro, "{% macro %}"),
-    (nodes.CallBlock, "{% call %}"),
-    (nodes.Include, "{% include %}"),
-    (nodes.Import, "{% import %}"),
-    (nodes.FromImport, "{% from %}"),
-    (nodes.Extends, "{% extends %}"),
-    (nodes.Mul, "*"),
-    (nodes.Pow, "**"),
-    (nodes.Mod, "%"),
-)
-"""What a text needs no template for, and what could make it grow without bound."""
+DEEPEST = 32
+"""Objects and lists within each other; no message of WeCom's has more than seven."""
+LEAST_NUMBER, MOST_NUMBER = -(2**63), 2**64 - 1
+"""What JSON is written and read with here knows no others."""
 
-Steps = tuple[str | int, ...]
-Row = Mapping[str, Any]
+UNSTORABLE = re.compile("[\0\ud800-\udfff]")
+"""What Postgres cannot keep: NUL, and halves of characters."""
 
-
-def _decimals(value: Any, places: int = 2) -> str:  # noqa: ANN401 - whatever a recipient's value is
-    """Write a number with so many digits behind the point: 1234.5 becomes 1234.50."""
-    return f"{float(value):.{min(max(places, 0), 20)}f}"
-
-
-def _environment() -> SandboxedEnvironment:
-    environment = SandboxedEnvironment(undefined=StrictUndefined, autoescape=False, keep_trailing_newline=True)
-    environment.filters = {name: environment.filters[name] for name in FILTERS} | {"decimals": _decimals}
-    environment.globals.clear()
-    return environment
-
-
-_ENVIRONMENT = _environment()
-
-
-class _Field:
-    """One text of the message that is a template: where it stands, and how it is filled in."""
-
-    def __init__(self, steps: Steps, source: str) -> None:
-        self.steps = steps
-        self.path = path_of(steps)
-        try:
-            tree = _ENVIRONMENT.parse(source)
-            for kind, words in UNBOUNDED:
-                if next(tree.find_all(kind), None) is not None:
-                    raise InvalidMessage(f"{self.path}: a template may not use {words}; give the value with the row")
-            self.variables = meta.find_undeclared_variables(tree)
-            self._template: Template = _ENVIRONMENT.from_string(tree)
-        except TemplateSyntaxError as error:
-            raise InvalidMessage(
-                f"{self.path}: not a template ({error.message}, line {error.lineno}); a literal {{{{ is written "
-                "{{ '{{' }}"
-            ) from None
-
-    def filled_in(self, row: Row) -> str:
-        """Return the text for one recipient.
-
-        Raises:
-            InvalidMessage: a value is missing or unsuitable; the text names the field.
-        """
-        template = self._template
-        try:
-            pieces = list(islice(template.root_render_func(template.new_context(dict(row), shared=True)), MOST_PIECES))
-        except UndefinedError as error:
-            raise InvalidMessage(f"{self.path}: {error.message}") from None
-        except Exception as error:  # noqa: BLE001 - a template can fail in as many ways as its values can be wrong
-            raise InvalidMessage(f"{self.path}: cannot be filled in ({type(error).__name__}: {error})") from None
-        if len(pieces) == MOST_PIECES:
-            raise InvalidMessage(f"{self.path}: a loop in the template has no end in sight")
-        return "".join(pieces)
+Row = dict[str, Any]
 
 
 class PersonalisedMessage:
-    """A message in WeCom's own form with templates in its texts, each read once.
+    """A message in WeCom's own form with templates in its texts, each read once; for one thread.
 
     Attributes:
+        body: the message as it was given, without recipients.
         varies: whether what is sent depends on the recipient.
     """
 
@@ -113,12 +37,15 @@ class PersonalisedMessage:
         """Read the templates.
 
         Raises:
-            InvalidMessage: a template cannot be read, or a message without any cannot be sent.
+            InvalidMessage: a template cannot be read, something in the message is no JSON, or a message without any
+                template cannot be sent.
         """
-        body = message.body() if isinstance(message, Content) else _without_recipients(message)
-        self.body: Mapping[str, Any] = body
-        self._fields = [_Field(steps, text) for steps, text in _texts(body, ()) if any(mark in text for mark in MARKS)]
-        self.varies = any(field.variables for field in self._fields)
+        self.body: Mapping[str, Any] = _copied(message.body() if isinstance(message, Content) else _what(message), ())
+        # What is sent is judged in a copy, in which only the texts at these places ever change.
+        self._whole = _copied(self.body, ())
+        self._gaps = [(steps, Template(text, path_of(steps))) for steps, text in _texts(self.body, ())]
+        self._places = [_place(self._whole, steps) for steps, _ in self._gaps]
+        self.varies = any(template.variables for _, template in self._gaps)
         self._judges: list[Callable[[str], object]] | None = None
         if not self.varies:
             self.content({})
@@ -132,19 +59,11 @@ class PersonalisedMessage:
         Raises:
             InvalidMessage: a value is missing, or the message could not be sent so; the text names the field.
         """
-        filled = [field.filled_in(row) for field in self._fields]
+        filled = self._filled_in(row)
         if self._judges is None:
-            content = content_from_body(self._body_with(filled))
-            self._judges = self._judges_of(content)
-        elif self._judges:
-            for field, judge, text in zip(self._fields, self._judges, filled, strict=True):
-                try:
-                    judge(text)
-                except ValidationError as error:
-                    said = error.errors(include_url=False)[0]["msg"].removeprefix("Value error, ")
-                    raise InvalidMessage(f"{field.path}: {said}") from None
-        else:
-            content_from_body(self._body_with(filled))
+            self._judges = self._judges_of(content_from_body(self._with_texts(filled)))
+        elif not self._judges or not self._fit(filled):
+            content_from_body(self._with_texts(filled))
         return filled
 
     def content(self, row: Row) -> Content:
@@ -153,31 +72,36 @@ class PersonalisedMessage:
         Raises:
             InvalidMessage: as for `texts`.
         """
-        return content_from_body(self._body_with([field.filled_in(row) for field in self._fields]))
+        return content_from_body(self._with_texts(self._filled_in(row)))
 
-    def pieces(self, body: Mapping[str, Any]) -> list[bytes]:
-        """Cut a body as JSON into the pieces that stand before, between and behind its filled in texts.
+    def form(self, body: Mapping[str, Any]) -> BodyForm:
+        """Cut the body of the message for any one recipient into what is the same for all; it takes `texts`."""
+        return BodyForm(body, [steps for steps, _ in self._gaps])
 
-        Args:
-            body: the message for any one recipient.
-        """
-        marks = [f"\ue000{number}\ue001" for number in range(len(self._fields))]
-        whole = orjson.dumps(_replaced(body, self._fields, marks))
-        pieces = []
-        for mark in marks:
-            piece, _, whole = whole.partition(orjson.dumps(mark))
-            pieces.append(piece)
-        return [*pieces, whole]
+    def _filled_in(self, row: Row) -> list[str]:
+        return [template.filled_in(row) for _, template in self._gaps]
 
-    def _body_with(self, texts: list[str]) -> dict[str, Any]:
-        return _replaced(self.body, self._fields, texts)
+    def _fit(self, texts: list[str]) -> bool:
+        """Whether each text keeps the limits of its own field; if not, the whole message tells everything wrong."""
+        try:
+            for judge, text in zip(self._judges or (), texts, strict=True):
+                judge(text)
+        except ValidationError:
+            return False
+        return True
+
+    def _with_texts(self, texts: list[str]) -> Mapping[str, Any]:
+        for (container, step), text in zip(self._places, texts, strict=True):
+            container[step] = text
+        whole: Mapping[str, Any] = self._whole
+        return whole
 
     def _judges_of(self, content: Content) -> list[Callable[[str], object]]:
         kind = type(content)
-        alone = all(len(field.steps) == 2 and field.steps[1] in kind.model_fields for field in self._fields)
+        alone = all(len(steps) == 2 and steps[1] in kind.model_fields for steps, _ in self._gaps)
         if not alone or kind.__pydantic_decorators__.model_validators:
             return []
-        return [_judge(kind, str(field.steps[1])) for field in self._fields]
+        return [_judge(kind, str(steps[1])) for steps, _ in self._gaps]
 
 
 def _judge(kind: type[Content], name: str) -> Callable[[str], object]:
@@ -186,31 +110,71 @@ def _judge(kind: type[Content], name: str) -> Callable[[str], object]:
     return TypeAdapter(annotation).validate_python
 
 
-def _without_recipients(body: Mapping[str, Any]) -> dict[str, Any]:
+def _what(body: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a request sends, without whom it names."""
     if not isinstance(body, Mapping):
         raise InvalidMessage('message: an object is needed, like {"msgtype": "text", "text": {"content": "..."}}')
     return {name: value for name, value in body.items() if name not in RECIPIENT_FIELDS}
 
 
+def _copied(value: Any, steps: Steps) -> Any:  # noqa: ANN401 - any part of a JSON body
+    """Return a part of a body as new objects, lists and plain values.
+
+    Raises:
+        InvalidMessage: it is nothing that JSON or the ledger can hold; the text names the field.
+    """
+    if len(steps) > DEEPEST:
+        raise InvalidMessage(f"{path_of(steps[:3])}: more than {DEEPEST} objects and lists within each other")
+    match value:
+        case None | bool():
+            return value
+        case str():
+            _require_storable(value, path_of(steps))
+            return value
+        case int() if LEAST_NUMBER <= value <= MOST_NUMBER:
+            return value
+        case float() if math.isfinite(value):
+            return value
+        case int() | float():
+            raise InvalidMessage(f"{path_of(steps)}: a number that JSON cannot carry; 64 bits are the most")
+        case list() | tuple():
+            return [_copied(inner, (*steps, position)) for position, inner in enumerate(value)]
+        case Mapping():
+            return {_name(name, steps): _copied(inner, (*steps, name)) for name, inner in value.items()}
+        case _:
+            raise InvalidMessage(f"{path_of(steps)}: {described(value)} is nothing that JSON knows; write it as a text")
+
+
+def _name(name: object, steps: Steps) -> str:
+    if not isinstance(name, str) or not name.isprintable():
+        raise InvalidMessage(f"{path_of(steps) or 'message'}: the name of a field must be a text that can be printed")
+    return name
+
+
+def _require_storable(text: str, path: str) -> None:
+    """Refuse what Postgres cannot keep, also in a part of a template that is never shown."""
+    if UNSTORABLE.search(text):
+        try:
+            sendable(text)
+        except ValueError as error:
+            raise InvalidMessage(f"{path}: {error}") from None
+
+
 def _texts(value: Any, steps: Steps) -> Iterator[tuple[Steps, str]]:  # noqa: ANN401 - any part of a JSON body
-    """Every text of a body with the way to it, in the order in which they are written."""
+    """Every template of a body with the way to it, in the order in which they are written."""
     if isinstance(value, str):
-        if steps not in {("msgtype",), *((option,) for option in OPTIONS)}:
+        if is_template(value) and steps not in {("msgtype",), *((option,) for option in OPTIONS)}:
             yield steps, value
-    elif isinstance(value, Mapping):
+    elif isinstance(value, dict):
         for name, inner in value.items():
             yield from _texts(inner, (*steps, name))
-    elif isinstance(value, list | tuple):
+    elif isinstance(value, list):
         for position, inner in enumerate(value):
             yield from _texts(inner, (*steps, position))
 
 
-def _replaced(body: Mapping[str, Any], fields: list[_Field], texts: list[str]) -> dict[str, Any]:
-    """Return a body with these texts in the places of its templates."""
-    copied: dict[str, Any] = orjson.loads(orjson.dumps(body))
-    for field, text in zip(fields, texts, strict=True):
-        place: Any = copied
-        for step in field.steps[:-1]:
-            place = place[step]
-        place[field.steps[-1]] = text
-    return copied
+def _place(body: Any, steps: Steps) -> tuple[Any, str | int]:  # noqa: ANN401 - any part of a JSON body
+    """Return the object or list that holds a text, and where in it."""
+    for step in steps[:-1]:
+        body = body[step]
+    return body, steps[-1]

@@ -1,12 +1,14 @@
 """Who a message names: members, departments and tags, within what one API call can carry."""
 
+import re
 import unicodedata
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from types import MappingProxyType
 
-from worker.messages.content import InvalidMessage
+from worker.messages.limits import USERID_EXPRESSION
+from worker.messages.refusals import InvalidMessage, described
 
 EVERYONE = "@all"
 """What WeCom reads as every member in the app's range (doc 90236)."""
@@ -81,6 +83,14 @@ def joined(values: Sequence[str]) -> str:
 LONGEST_USERID = 64
 """Bytes; doc 90313 on 40003."""
 
+MOST_USERID = 10**LONGEST_USERID - 1
+USERID = re.compile(USERID_EXPRESSION)
+
+MOST_PARTY = 2**32 - 1
+"""Departments have 32-bit numbers, of which the root is 1 (doc 90205)."""
+MOST_TAG = 2**63 - 1
+"""Tags have whole numbers from 0 (doc 90210); no limit of WeCom's, larger ones cannot be written on the wire."""
+
 BETWEEN_USERIDS = frozenset("|,;\uff0c\uff1b\u3001\uff5c")
 """What people write between userids, as in a spreadsheet; the last four are the Chinese forms."""
 
@@ -100,12 +110,13 @@ def audience(
     """Read whom a producer wants to reach.
 
     Raises:
-        InvalidMessage: nobody is named, an id cannot be one, or `@all` is meant but `everyone` is not said.
+        InvalidMessage: nobody is named, an id cannot be one, or `@all` is meant but `everyone` is not said; the text
+            names the place in the list, like `users[3]`.
     """
     named = Recipients(
-        without_duplicates(userid(user) for user in _several("users", users)),
-        without_duplicates(_number("party", party) for party in _several("parties", parties)),
-        without_duplicates(_number("tag", tag) for tag in _several("tags", tags)),
+        without_duplicates(userid(user, where) for where, user in _several("users", users)),
+        without_duplicates(_number(party, where, 1, MOST_PARTY) for where, party in _several("parties", parties)),
+        without_duplicates(_number(tag, where, 0, MOST_TAG) for where, tag in _several("tags", tags)),
     )
     if EVERYONE in named.users and not everyone:
         raise InvalidMessage("users: @all reaches every member; say everyone=True (--everyone) if that is meant")
@@ -120,43 +131,76 @@ def audience(
     return named
 
 
-def _several(name: str, values: Iterable[int | str]) -> Iterable[int | str]:
+def _several(name: str, values: Iterable[int | str]) -> Iterator[tuple[str, int | str]]:
+    """Yield each id with its place."""
     if isinstance(values, str | bytes):
         raise InvalidMessage(f"{name}: a list is needed, not one string; write {name}=[...]")
-    if not isinstance(values, Iterable):
+    if not isinstance(values, Iterable) or isinstance(values, Mapping):
         raise InvalidMessage(f"{name}: a list is needed, not {type(values).__name__}; write {name}=[...]")
-    return values
+    for position, value in enumerate(values):
+        yield f"{name}[{position}]", value
 
 
-def userid(value: int | str) -> str:
-    """Read one userid.
+def userid(value: object, where: str) -> str:
+    """Read one userid, a text or a whole number; `@all` in any spelling becomes `@all`.
+
+    A member's has 1 to 64 bytes, letters, digits and `_ - @ .`, the first of them a letter or digit (doc 90195, and
+    90313 on 40003); the ids that third-party apps are given, `wo...`, are written so too.
+
+    Args:
+        value: what a producer gave.
+        where: what to call it in a refusal.
 
     Raises:
         InvalidMessage: no member can be called so.
     """
-    named = value if isinstance(value, str) else str(value)
-    if named.isascii() and named.isalnum() and len(named) <= LONGEST_USERID:
-        return named
-    size = len(named.encode(errors="replace"))
+    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MOST_USERID:
+        value = str(value)
+    if not isinstance(value, str):
+        if isinstance(value, int) and not isinstance(value, bool):
+            raise InvalidMessage(f"{where}: a number below 0 or of more than {LONGEST_USERID} digits is no userid")
+        raise InvalidMessage(f"{where}: a userid must be a string or a whole number, not {described(value)}")
+    found = USERID.fullmatch(value)
+    if found is not None and len(value) <= LONGEST_USERID:
+        return found[0]
+    if value.lower() == EVERYONE:
+        return EVERYONE
+    raise InvalidMessage(f"{where}: {_why_no_userid(value)}")
+
+
+def _why_no_userid(value: str) -> str:
+    size = len(value.encode(errors="replace"))
     if not 1 <= size <= LONGEST_USERID:
-        raise InvalidMessage(f"users: a userid has 1 to {LONGEST_USERID} bytes, not {size}: {named[:LONGEST_USERID]!r}")
-    for position, character in enumerate(named):
-        if character in BETWEEN_USERIDS or character.isspace() or not character.isprintable():
-            raise InvalidMessage(
-                f"users: {named!r} holds {_described(character)} (U+{ord(character):04X}) at position {position}, "
-                "which no userid has; give one userid per entry"
-            )
-    return named
+        return f"a userid has 1 to {LONGEST_USERID} bytes, not {size}: {value[:LONGEST_USERID]!r}"
+    wrong = next((position for position, character in enumerate(value) if not USERID.fullmatch(f"a{character}")), 0)
+    character = value[wrong]
+    words = f"{value!r} holds {_named(character)} (U+{ord(character):04X}) at position {wrong}"
+    if character in BETWEEN_USERIDS or character.isspace():
+        return f"{words}, which no userid has; give one userid per entry"
+    if USERID.fullmatch(f"a{character}"):
+        return f"{value!r} begins with {character}; a userid begins with a letter or digit (doc 90195)"
+    return f"{words}, which no userid has; they are made of letters, digits and _ - @ . alone (doc 90195)"
 
 
-def _described(character: str) -> str:
+def _named(character: str) -> str:
     """Name a character that cannot be seen, or not be told from another."""
     name = CHARACTERS_IN_WORDS.get(character) or unicodedata.name(character, "control character").lower()
     return f"{'an' if name[0] in 'aeio' else 'a'} {name}"
 
 
-def _number(kind: str, value: int | str) -> str:
-    number = str(value)
-    if not (number.isascii() and number.isdigit()) or isinstance(value, bool):
-        raise InvalidMessage(f"{kind}: {value!r} is no {kind} id; WeCom numbers them")
-    return str(int(number))
+def _number(value: object, where: str, least: int, most: int) -> str:
+    """Read the id of a department or tag.
+
+    Raises:
+        InvalidMessage: it is none.
+    """
+    kind = "department" if where.startswith("parties") else "tag"
+    if isinstance(value, bool) or not isinstance(value, int | str):
+        raise InvalidMessage(f"{where}: a {kind} id must be a whole number, not {described(value)}")
+    if isinstance(value, str):
+        if not (value.isascii() and value.isdigit()):
+            raise InvalidMessage(f"{where}: {value[:LONGEST_USERID]!r} is no {kind} id; WeCom numbers them")
+        value = int(value) if len(value) <= LONGEST_USERID else most + 1
+    if not least <= value <= most:
+        raise InvalidMessage(f"{where}: is no {kind} id; WeCom numbers them from {least} to {most}")
+    return str(value)

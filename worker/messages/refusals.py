@@ -16,6 +16,8 @@ class InvalidMessage(ValueError):  # noqa: N818 - the design's word, and what a 
 
 
 FAULT = "fault"
+LONGEST_NAME = 40
+"""So much of the name of a field is repeated."""
 NEEDED: Mapping[str, str] = MappingProxyType(
     {
         "string_type": "a string",
@@ -50,7 +52,7 @@ def fault(field: str, message: str) -> PydanticCustomError:
 
 def unknown_field(name: str, known: Iterable[str]) -> str:
     """Say that a field is unknown, and which one was probably meant."""
-    nearest = get_close_matches(name, list(known), n=1)
+    nearest = get_close_matches(name[:LONGEST_NAME], list(known), n=1)
     return "unknown field" + (f"; did you mean {nearest[0]}?" if nearest else "")
 
 
@@ -58,9 +60,14 @@ def path_of(steps: Iterable[str | int]) -> str:
     """Write where a field stands as on the wire: `news.articles[0].title`."""
     path = ""
     for step in steps:
-        name = f"[{step}]" if isinstance(step, int) else step
+        name = f"[{step}]" if isinstance(step, int) else _in_short(step)
         path += name if not path or name.startswith("[") else f".{name}"
     return path
+
+
+def _in_short(name: str) -> str:
+    """Write the name of a field, which may come from anywhere, so that a refusal stays one short line."""
+    return name if len(name) <= LONGEST_NAME and name.isprintable() else ascii(name[:LONGEST_NAME])
 
 
 def one_line(error: ValidationError, model: type[BaseModel], root: tuple[str, ...], beside: Iterable[str] = ()) -> str:
@@ -91,11 +98,11 @@ def _sentence(found: ErrorDetails, model: type[BaseModel], beside: Iterable[str]
     if kind == "literal_error":
         return f"must be {found['ctx']['expected']}"
     if kind in NEEDED:
-        return f"must be {NEEDED[kind]}, not {_described(given)}"
+        return f"must be {NEEDED[kind]}, not {described(given)}"
     return found["msg"].removeprefix("Value error, ")
 
 
-def _described(given: Any) -> str:  # noqa: ANN401 - whatever a producer gave
+def described(given: Any) -> str:  # noqa: ANN401 - whatever a producer gave
     """Name the kind of a value: a refusal does not repeat content."""
     return JSON_WORDS.get(type(given), type(given).__name__)
 

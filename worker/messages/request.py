@@ -20,7 +20,7 @@ def recipients_of_body(body: Mapping[str, Any]) -> dict[str, Any]:
         InvalidMessage: a list of recipients is not a string.
     """
     users, parties, tags = (_ids(body, field) for field in ("touser", "toparty", "totag"))
-    if users == [EVERYONE]:
+    if [user.lower() for user in users] == [EVERYONE]:
         return {"users": [], "parties": [], "tags": [], "everyone": True}
     return {"users": users, "parties": parties, "tags": tags, "everyone": False}
 

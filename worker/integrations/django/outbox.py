@@ -8,7 +8,8 @@ from uuid import UUID
 from django.db import connections, transaction
 
 from worker.delivery.accept import AcceptanceRules, CheckedRequest
-from worker.delivery.campaigns import CheckedCampaign, Recipient
+from worker.delivery.campaign_rows import Recipient
+from worker.delivery.campaigns import CheckedCampaign
 from worker.ledger import Campaign
 from worker.testing import CapturedCampaign, CapturedMessage, Outbox
 

@@ -12,7 +12,7 @@ from django.db import DEFAULT_DB_ALIAS, connections, transaction
 from sqlalchemy import Connection
 
 from worker.delivery.accept import CheckedRequest, check, due_time, end_time
-from worker.delivery.campaigns import Recipient
+from worker.delivery.campaign_rows import Recipient
 from worker.delivery.capture import Capture
 from worker.delivery.office import acceptance_rules
 from worker.delivery.requests import SendRequest
