@@ -82,8 +82,12 @@ def test_the_same_call_again_stores_nothing(create: Callable[..., Result], ledge
 
 @pytest.mark.parametrize(
     "content",
-    [b"\xef\xbb\xbfuserid,name\r\na,\xe5\xbc\xa0\r\n", "name , UserID \n张, a \n\n,\n".encode()],
-    ids=["byte order mark", "blanks and case"],
+    [
+        b"\xef\xbb\xbfuserid,name\r\na,\xe5\xbc\xa0\r\n",
+        "name , UserID \n张, a \n\n,\n".encode(),
+        "userid,name\ra,张\r".encode(),
+    ],
+    ids=["byte order mark", "blanks and case", "line ends of old Macs"],
 )
 def test_files_as_spreadsheets_write_them_are_read(
     create: Callable[..., Result], ledger: Ledger, content: bytes
@@ -115,12 +119,22 @@ def test_a_file_from_excel_in_gbk_is_named_as_such_and_read_when_that_is_said(
         ("userid,name,name\na,A,B\n", "staff.csv line 1: names the column 'name' twice"),
         ("userid,name\na,A\nb\n", "staff.csv line 3: 1 values, but the first line names 2 columns"),
         ('userid,name\na,"two\nlines"\nb,B,C\n', "staff.csv line 4: 3 values"),
-        ("userid,name\n,A\n", "staff.csv line 2: users: a userid"),
+        ("userid,name\n,A\n", "staff.csv line 2: userid: a userid"),
         (f"userid,name\na,A\nb,{'x' * 3000}\n", "staff.csv line 3: text.content: 3023 bytes"),
         ("userid,nome\na,A\n", "staff.csv line 2: text.content: 'name' is undefined"),
-        ('userid,name\na,"A\n', "no CSV (unexpected end of data)"),
+        ('userid,name\na,"A\n', "staff.csv line 2: no CSV; a quotation mark that begins a value has no end"),
         ("userid,name\n", "recipients: nobody is named"),
         (b"\xff\xfeu\x00", "staff.csv: is UTF-16"),
+        (b"PK\x03\x04...", "staff.csv: is a workbook of Excel; save it as CSV UTF-8"),
+        (b"userid,name\na,A\nb,\0\n", "staff.csv line 3: holds a NUL character"),
+        ("userid,name\ra,A\rb\r", "staff.csv line 3: 1 values, but the first line names 2 columns"),
+        ("\n\nuserid,name,name\n", "staff.csv line 3: names the column 'name' twice"),
+        ("userid,name,,\n", "staff.csv line 1: several columns have no name"),
+        (f"userid,name\na,{'x' * 140_000}\n", "staff.csv line 2: no CSV; a value is longer than 131072 characters"),
+        ('userid,name\na,A\nb,"B"x\n', "staff.csv line 3: no CSV; behind the quotation mark that ends a value"),
+        ("userid,name\n" + "x" * 2**23, "staff.csv line 2: is longer than 4 MiB; is it CSV?"),
+        ("userid,name\na/b,A\n", "staff.csv line 2: userid: 'a/b' holds a slash"),
+        ("userid,name\n@ALL,A\n", "staff.csv line 2: userid: a campaign names members, @all is none"),
     ],
 )
 def test_a_bad_row_is_named_by_its_line_and_nothing_is_stored(
@@ -133,10 +147,28 @@ def test_a_bad_row_is_named_by_its_line_and_nothing_is_stored(
     assert ledger.history.counts("hr") == {}
 
 
+@pytest.mark.parametrize("encoding", ["hex", "rot13", "no-such", "zlib"])
+def test_an_encoding_that_is_none_of_texts_is_a_wrong_option(create: Callable[..., Result], encoding: str) -> None:
+    result = create("userid,name\na,A\n", "--encoding", encoding)
+    assert (result.exit_code, "is no encoding of texts; try utf-8 or gbk" in result.stderr) == (2, True)
+
+
+@pytest.mark.parametrize("encoding", ["utf-7", "idna", "punycode", "utf-32", "cp037", "utf-16"])
+def test_bytes_that_are_not_in_the_encoding_are_refused_in_one_line(
+    create: Callable[..., Result], encoding: str
+) -> None:
+    result = create(b"userid,name\n\xff\xfe\\,+!..\n", "--encoding", encoding)
+    assert result.exit_code == 1
+    assert result.stderr.startswith("Error: staff.csv")
+    assert len(result.stderr.splitlines()) == 1
+
+
 @pytest.mark.parametrize(
     ("description", "complaint"),
     [
         ("name = ", "payday.toml: no TOML"),
+        (PAYDAY + "x = " + "9" * 5000, "payday.toml: no TOML"),
+        (PAYDAY + "x = " + "[" * 5000, "payday.toml: no TOML"),
         (PAYDAY.replace("sender", "sendr"), "sendr: unknown field; did you mean sender?"),
         ('sender = "hr"', "name: a text is needed"),
         (PAYDAY.partition("[message]")[0], "message: a table, [message] is needed"),

@@ -2,7 +2,9 @@
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import text
@@ -166,3 +168,42 @@ def test_files_are_fetched_by_https_without_a_password_only(url: str) -> None:
 def test_an_address_of_a_host_that_is_not_allowed_is_not_even_looked_up() -> None:
     with pytest.raises(InvalidMessage, match="WECOM_MEDIA_HOSTS"):
         fetch("https://elsewhere.example.com/a.png", ["files.example.com"])
+
+
+class TextStream:
+    """A stream of text, not of bytes."""
+
+    def read(self) -> str:
+        """Read what no file can be made of."""
+        return "text"
+
+
+@pytest.mark.parametrize(
+    ("file", "complaint"),
+    [
+        ({"data": TextStream()}, "media.data: the stream gives no bytes; open the file in binary mode"),
+        ({"path": "/"}, "path: / cannot be read"),
+        ({"url": "https://files.example.com:99999/a.png"}, "url: is no address"),
+    ],
+)
+def test_a_file_that_cannot_be_read_is_refused_by_name(
+    producer: Producer, file: dict[str, Any], complaint: str
+) -> None:
+    with pytest.raises(InvalidMessage) as caught:
+        producer.send("hr", File(**file), users=["a"])
+    assert complaint in str(caught.value)
+
+
+def test_a_closed_stream_is_refused(producer: Producer) -> None:
+    stream = BytesIO(PNG)
+    stream.close()
+    with pytest.raises(InvalidMessage, match=r"media\.data: the stream cannot be read"):
+        producer.send("hr", Image(data=stream), users=["a"])
+
+
+def test_a_file_without_a_name_gets_one_that_says_what_it_is(
+    producer: Producer, office: Office, simulator: SimulatorControl
+) -> None:
+    producer.send("hr", Image(data=PNG), users=["a"])
+    deliver(office, "hr", lambda: None)
+    assert [upload.filename for upload in simulator.uploads()] == ["image.png"]

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -13,6 +14,9 @@ import orjson
 import pytest
 from celery import Celery
 from click.testing import CliRunner, Result
+from hypothesis import HealthCheck, given
+from hypothesis import settings as trials
+from hypothesis import strategies as st
 from kombu import Connection
 from sqlalchemy import text
 
@@ -103,6 +107,72 @@ def test_what_cannot_be_carried_out_is_kept_with_the_reason(
     assert (kept.task, kept.task_id) == (task, "id-1")
     assert kept.read_arguments() == {"args": args, "kwargs": kwargs, "at": None}
     assert office.ledger.history.counts("hr") == {}
+
+
+ODD = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text(max_size=5)
+    | st.sampled_from(
+        [
+            "@ALL",
+            "a/b",
+            "{{ x }}",
+            "{% with %}",
+            "\0",
+            "\ud800",
+            "9" * 5000,
+            2**70,
+            "9999-12-31T23:59:59-12:00",
+            "0001-01-01T00:00:00+14:00",
+            "9999-12-31T23:59:59+00:00",
+            "2031-01-01T00:00:00",
+            "text",
+            "news",
+            "x" * 3000,
+        ]
+    ),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(["userid", "msgtype", "text", "content", "touser", "safe", "\0", "x", "news", "articles"]),
+            inner,
+            max_size=4,
+        )
+    ),
+    max_leaves=6,
+)
+"""What JSON can carry, and programs should not send."""
+ARGUMENTS = {
+    "wecom.send": ("sender", "message", "users", "parties", "tags", "everyone", "at", "expires", "idempotency_key"),
+    "wecom.campaign": ("name", "sender", "message", "recipients", "at", "expires", "urgent"),
+}
+
+
+@pytest.mark.parametrize("task", ARGUMENTS)
+def test_odd_json_is_refused_with_a_reason_that_names_the_field(
+    office: Office, task: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    whole = {"sender": "hr", "message": {"msgtype": "text", "text": {"content": "hello {{ userid }}"}}}
+    whole |= {"name": "c", "recipients": ["a"]} if task == "wecom.campaign" else {"users": ["a"]}
+
+    @trials(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+    @given(odd=st.dictionaries(st.sampled_from(ARGUMENTS[task]), ODD, min_size=1, max_size=2))
+    def holds(odd: dict[str, Any]) -> None:
+        caplog.clear()
+        assert carry_out(office, TaskRequest(task, "id", [], whole | odd))
+        assert not [record for record in caplog.records if "nobody foresaw" in record.message]
+        for kept in office.ledger.rejected.list():
+            assert FIELD.match(kept.reason), kept.reason
+            office.ledger.rejected.remove(kept.id)
+
+    holds()
+
+
+FIELD = re.compile(r"(recipient \d+: )?[\w.\[\]'\\]+: |there is no sender named ")
+"""How a reason begins."""
 
 
 def test_what_postgres_could_not_hold_is_kept_readable_and_unchanged(office: Office) -> None:

@@ -153,7 +153,7 @@ def test_everyone_must_be_meant() -> None:
         ({"users": [-1]}, "users[0]: a number below 0 or of more than 64 digits is no userid"),
         ({"users": [10**5000]}, "users[0]: a number below 0 or of more than 64 digits is no userid"),
         ({"users": {"a": 1}}, "users: a list is needed, not dict"),
-        ({"users": ["ok", "a/b"]}, "users[1]: 'a/b' holds a solidus (U+002F) at position 1, which no userid has"),
+        ({"users": ["ok", "a/b"]}, "users[1]: 'a/b' holds a slash (U+002F) at position 1, which no userid has"),
         ({"users": ["张三"]}, "letters, digits and _ - @ . alone (doc 90195)"),
         ({"users": ["-a"]}, "users[0]: '-a' begins with -; a userid begins with a letter or digit"),
         ({"users": ["\ud800"]}, "which no userid has"),

@@ -183,3 +183,37 @@ def test_images_that_older_pages_do_not_allow_get_a_warning() -> None:
     assert media_warnings("image", "a", data) == ()
     assert media_warnings("image", "a", data + b"x") == ("a: 2097153 bytes, suggested at most 2097152 for an image",)
     assert media_warnings("file", "a", data + b"x") == ()
+
+
+@pytest.mark.parametrize(
+    ("where", "complaint"),
+    [
+        ({"path": "/tmp/a\nb.pdf"}, "media.path: its last part is no name for the file, give filename: "),
+        ({"path": "/tmp/a\\b.pdf"}, "media.path: its last part"),
+        ({"path": "/tmp/\udce4.pdf"}, "lone surrogate U+DCE4"),
+        ({"path": "/tmp/" + "x" * 256}, "256 bytes of UTF-8, at most 255 for a name"),
+        ({"path": "/tmp/a\0b.pdf"}, "media.path: a path is needed, as a string without NUL"),
+        ({"url": "https://example.com/a%0Ab.pdf"}, "media.url: its last part is no name for the file, give filename: "),
+        ({"url": "https://example.com/a%5Cb.pdf"}, "media.url: its last part"),
+        ({"url": "https://example.com/a%00b.pdf"}, "control character U+0000"),
+        ({"url": "https://example.com/" + "x" * 256}, "at most 255 for a name"),
+        ({"url": "https://[example.com/a.pdf"}, "media.url: is no address"),
+        ({"data": b"x", "filename": "x" * 256}, "media.filename: 256 bytes of UTF-8, at most 255"),
+        ({"data": b"x", "filename": " "}, "media.filename: a name without slashes"),
+    ],
+)
+def test_a_name_from_a_path_or_an_address_is_checked_like_a_given_one(where: dict[str, Any], complaint: str) -> None:
+    with pytest.raises(InvalidMessage) as caught:
+        MediaFile(**where)
+    assert complaint in str(caught.value)
+    if "filename" not in where and "no name" in complaint:
+        assert MediaFile(**where, filename="b.pdf").name == "b.pdf"
+
+
+@pytest.mark.parametrize(
+    ("media_id", "complaint"),
+    [("a" * 257, "at most 256"), ("a b", "holds blanks"), ("a\n", "holds blanks"), ("a\0", "control character")],
+)
+def test_a_media_id_is_bounded_and_holds_no_blanks(media_id: str, complaint: str) -> None:
+    with pytest.raises(InvalidMessage, match=rf"image\.media_id: .*{complaint}"):
+        Image(media_id=media_id)

@@ -1,6 +1,5 @@
 """`wecom campaign`: one message to many, watched, stopped and taken back as a whole."""
 
-import codecs
 import sys
 import time
 import tomllib
@@ -19,10 +18,11 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from worker.cli.ledger import opened_ledger
 from worker.cli.messages import opened_producer
 from worker.cli.output import console, json_option, print_facts, print_json, print_table, some_of
-from worker.cli.recipients_file import FileRow, rows_of
+from worker.cli.recipients_file import FileRow, check_encoding, rows_of
 from worker.cli.times import moment, when
 from worker.ledger import Campaign, NotTakenBack, Priority, State
 from worker.ledger.campaigns import UNDER_WAY
+from worker.messages import InvalidMessage
 from worker.producer import Producer
 
 FIELDS = ("name", "sender", "message", "expires", "urgent")
@@ -30,6 +30,22 @@ LOOK_AGAIN_SECONDS = 1.0
 NAMED = 20
 TALLY = (State.SENT, State.FAILED, State.UNCONFIRMED, State.EXPIRED, State.CANCELLED, State.RECALLING, State.RECALLED)
 
+
+def _text_encoding(_context: click.Context, _option: click.Parameter, value: str) -> str:
+    try:
+        check_encoding(value)
+    except InvalidMessage as error:
+        raise click.BadParameter(str(error).removeprefix("encoding: ")) from None
+    return value
+
+
+encoding_option = click.option(
+    "--encoding",
+    default="utf-8",
+    show_default=True,
+    callback=_text_encoding,
+    help="Of the CSV; gbk for what Excel saves as CSV.",
+)
 one_campaign = click.argument("campaign_name", metavar="[SENDER/]NAME")
 
 
@@ -47,7 +63,7 @@ def campaign() -> None:
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="CSV whose first line names the columns, userid among them.",
 )
-@click.option("--encoding", default="utf-8", show_default=True, help="Of the CSV; gbk for what Excel saves as CSV.")
+@encoding_option
 @click.option("--at", metavar="TIME", callback=moment, help="When, as 2026-11-20T09:00:00+08:00; otherwise now.")
 @click.option("--dry-run", is_flag=True, help="Check every row and store nothing.")
 @click.option("--test-to", metavar="USER", help="Send the first row's message to this member, and nothing else.")
@@ -68,10 +84,6 @@ def create(
     stands for the column "name". The same call again stores nothing and tells how far the campaign is.
     """
     asked = read_campaign_file(file)
-    try:
-        codecs.lookup(encoding)
-    except LookupError:
-        raise click.BadParameter(f"{encoding!r} is no encoding; try gbk", param_hint="--encoding") from None
     with opened_producer() as producer, _rows(recipients, encoding) as rows:
         if dry_run or test_to is not None:
             _rehearse(producer, asked, rows, test_to, as_json=as_json)
@@ -199,8 +211,8 @@ def read_campaign_file(file: BinaryIO) -> dict[str, Any]:
     """
     try:
         asked = tomllib.load(file)
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise click.UsageError(f"{file.name}: no TOML ({error})") from None
+    except (ValueError, RecursionError) as error:  # also numbers without end, and lists within lists within lists
+        raise click.UsageError(f"{file.name}: no TOML ({' '.join(str(error).split())})") from None
     for name in asked:
         if name not in FIELDS:
             nearest = get_close_matches(name, FIELDS, n=1)

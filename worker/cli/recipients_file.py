@@ -5,14 +5,23 @@ import csv
 from collections.abc import Callable, Iterator
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from worker.messages import InvalidMessage
 
 USERID = "userid"
 UTF_8 = "utf-8"
-MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
-LONGEST_VALUE = 131_072
+UTF_16_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+WORKBOOKS = (b"PK\x03\x04", b"\xd0\xcf\x11\xe0")
+"""How the files of Excel itself begin, new and old."""
+LONGEST_LINE = 4 * 2**20
+"""Bytes; more than anybody writes into a line, and little enough to hold."""
+IN_WORDS = {
+    "unexpected end of data": "a quotation mark that begins a value has no end",
+    "field larger": "a value is longer than 131072 characters; perhaps a quotation mark has no end",
+    "expected after": 'behind the quotation mark that ends a value comes a comma; within a value write it as ""',
+}
+"""What Python's CSV reader complains about, for people."""
 
 
 class FileRow(dict[str, Any]):
@@ -34,13 +43,14 @@ def rows_of(path: Path, encoding: str = UTF_8, advance: Callable[[int], object] 
     Raises:
         InvalidMessage: the file cannot be read; the text names the line.
     """
-    numbered = _Lines(path, encoding, advance)
-    reader = csv.reader(numbered, strict=True)
+    check_encoding(encoding)
+    reader = csv.reader(_Lines(path, encoding, advance), strict=True)
+    begin = 1
     try:
         header = next((row for row in reader if row), None)
         if header is None:
             raise InvalidMessage(f"{path.name}: is empty; its first line must name the columns, {USERID} among them")
-        names = _names(path, header)
+        names = _names(f"{path.name} line {reader.line_num}", header)
         begin = reader.line_num + 1
         for row in reader:
             place, begin = f"{path.name} line {begin}", reader.line_num + 1
@@ -52,7 +62,24 @@ def rows_of(path: Path, encoding: str = UTF_8, advance: Callable[[int], object] 
             values[USERID] = values[USERID].strip()
             yield FileRow(values, place)
     except csv.Error as error:
-        raise InvalidMessage(f"{path.name} line {reader.line_num}: no CSV ({error})") from None
+        words = next((words for part, words in IN_WORDS.items() if part in str(error)), str(error))
+        raise InvalidMessage(f"{path.name} line {begin}: no CSV; {words}") from None
+    except OSError as error:
+        raise InvalidMessage(f"{path.name}: cannot be read ({error.strerror})") from None
+
+
+def check_encoding(encoding: str) -> None:
+    """Check that a name is that of an encoding of texts.
+
+    Raises:
+        InvalidMessage: it is not.
+    """
+    try:
+        b"userid".decode(encoding)
+    except UnicodeError:
+        return  # a text encoding, in which these bytes are no text
+    except (LookupError, ValueError):
+        raise InvalidMessage(f"encoding: {encoding[:40]!r} is no encoding of texts; try {UTF_8} or gbk") from None
 
 
 class _Lines:
@@ -65,37 +92,68 @@ class _Lines:
 
     def __iter__(self) -> Iterator[str]:
         with self._path.open("rb") as file:
-            utf_16 = file.read(2) in MARKS
+            self._require_text(file.read(4))
             file.seek(0)
-            if utf_16 or self._encoding.replace("_", "-").lower().startswith("utf-16"):
-                raise InvalidMessage(f"{self._path.name}: is UTF-16; save it as CSV UTF-8")
-            for number, line in enumerate(file, start=1):
+            for number, line in enumerate(_lines_of(file, self._path.name), start=1):
                 self._advance(len(line))
                 if number == 1:
                     line = line.removeprefix(codecs.BOM_UTF8)  # noqa: PLW2901 - a mark, not part of the first name
+                if b"\0" in line:
+                    raise InvalidMessage(
+                        f"{self._path.name} line {number}: holds a NUL character, no text does; save it as CSV UTF-8"
+                    )
                 try:
                     yield line.decode(self._encoding)
-                except UnicodeDecodeError as error:
+                except UnicodeError as error:
                     raise InvalidMessage(self._not_readable(number, error)) from None
 
-    def _not_readable(self, number: int, error: UnicodeDecodeError) -> str:
-        byte = f"byte 0x{error.object[error.start]:02x} at position {error.start + 1}"
+    def _require_text(self, begin: bytes) -> None:
+        if begin.startswith(UTF_16_MARKS) or self._encoding.replace("_", "-").lower().startswith("utf-16"):
+            raise InvalidMessage(f"{self._path.name}: is UTF-16; save it as CSV UTF-8")
+        if begin in WORKBOOKS:
+            raise InvalidMessage(f"{self._path.name}: is a workbook of Excel; save it as CSV UTF-8")
+
+    def _not_readable(self, number: int, error: UnicodeError) -> str:
+        byte = str(error)
+        if isinstance(error, UnicodeDecodeError):
+            byte = f"byte 0x{error.object[error.start]:02x} at position {error.start + 1}"
         what = f"{self._path.name} line {number}: is not {self._encoding} ({byte})"
         if self._encoding == UTF_8:
             return f"{what}; Excel saves Chinese as GBK: give --encoding gbk, or save it as CSV UTF-8"
         return f"{what}; is it UTF-8? Then leave --encoding out"
 
 
-def _names(path: Path, header: list[str]) -> list[str]:
+def _lines_of(file: BinaryIO, name: str) -> Iterator[bytes]:
+    """Yield the lines of a file, which end as on Windows, on Linux, or with CR alone as on old Macs.
+
+    Raises:
+        InvalidMessage: a line is so long that this is no CSV.
+    """
+    number, rest = 0, b""
+    while piece := file.readline(LONGEST_LINE):
+        lines = (rest + piece).splitlines(keepends=True)
+        # What ends with CR may go on with LF in the next piece.
+        rest = b"" if lines[-1].endswith(b"\n") else lines.pop()
+        yield from lines
+        number += len(lines)
+        if len(rest) >= LONGEST_LINE:
+            raise InvalidMessage(f"{name} line {number + 1}: is longer than {LONGEST_LINE // 2**20} MiB; is it CSV?")
+    if rest:
+        yield rest
+
+
+def _names(place: str, header: list[str]) -> list[str]:
     names = [name.strip() for name in header]
     names = [USERID if name.lower() == USERID else name for name in names]
     twice = sorted({name for name in names if names.count(name) > 1})
+    if twice == [""]:
+        raise InvalidMessage(f"{place}: several columns have no name; name each, or remove the empty ones")
     if twice:
-        raise InvalidMessage(f"{path.name} line 1: names the column {twice[0]!r} twice")
+        raise InvalidMessage(f"{place}: names the column {twice[-1]!r} twice")
     if USERID not in names:
         nearest = get_close_matches(USERID, [name.lower() for name in names], n=1)
         meant = f" (is it {nearest[0]!r}?)" if nearest else ""
         raise InvalidMessage(
-            f"{path.name} line 1: must name a column {USERID}{meant}; it names {', '.join(names)[:200]}, by commas"
+            f"{place}: must name a column {USERID}{meant}; it names {', '.join(names)[:200]}, by commas"
         )
     return names

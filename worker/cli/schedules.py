@@ -9,7 +9,7 @@ from typing import Any, BinaryIO
 
 import click
 
-from worker.cli.campaigns import read_campaign_file
+from worker.cli.campaigns import encoding_option, read_campaign_file
 from worker.cli.messages import OPTIONS, opened_producer, read_message
 from worker.cli.numbers import WholeNumber
 from worker.cli.output import json_option, print_facts, print_json, print_table, some_of
@@ -51,7 +51,7 @@ def schedule() -> None:
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="Of the campaign: CSV as for `wecom campaign create`, read now and kept.",
 )
-@click.option("--encoding", default="utf-8", show_default=True, help="Of the CSV; gbk for what Excel saves as CSV.")
+@encoding_option
 @click.option("--urgent", is_flag=True, help="Before everything else, and around minute 0 and 30 too.")
 @click.option(
     "--missed",

@@ -8,8 +8,7 @@ import ipaddress
 import socket
 import time
 from collections.abc import Iterable
-from pathlib import PurePosixPath
-from urllib.parse import unquote, urlsplit
+from urllib.parse import urlsplit
 
 import certifi
 import urllib3
@@ -25,22 +24,24 @@ MOST_SECONDS = 60
 PIECE = 64 * 1024
 
 
-def fetch(url: str, allowed_hosts: Iterable[str]) -> tuple[str, bytes]:
-    """Return a file's name and content.
+def fetch(url: str, allowed_hosts: Iterable[str]) -> bytes:
+    """Return a file's content.
 
     Raises:
         InvalidMessage: the address is not allowed, or the file cannot be had within the bounds.
     """
-    parts = urlsplit(url)
-    host = (parts.hostname or "").lower()
+    try:
+        parts = urlsplit(url)
+        host, port = (parts.hostname or "").lower(), parts.port or 443
+    except ValueError as error:
+        raise InvalidMessage(f"url: is no address ({error})") from None
     if parts.scheme != "https" or not host or parts.username is not None:
         raise InvalidMessage("url: a file's address begins with https:// and holds no password")
     if host not in {allowed.lower() for allowed in allowed_hosts}:
         raise InvalidMessage(f"url: {host} is not in WECOM_MEDIA_HOSTS; add it there or send the file itself")
-    address = public_address(host, parts.port or 443)
+    address = public_address(host, port)
     path = parts.path + (f"?{parts.query}" if parts.query else "")
-    name = PurePosixPath(unquote(parts.path)).name or "file"
-    return name, _download(host, address, parts.port or 443, path or "/")
+    return _download(host, address, port, path or "/")
 
 
 def public_address(host: str, port: int) -> str:

@@ -3,11 +3,14 @@
 import hashlib
 from collections.abc import Iterable
 from pathlib import Path
+from typing import BinaryIO
 
 from worker.delivery.media import REFERENCE
 from worker.delivery.media_fetch import fetch
 from worker.ledger import StoredFile
 from worker.messages import Content, InvalidMessage, MediaFile, check_media
+
+PNG = b"\x89PNG"
 
 
 def take_over_files(message: Content, allowed_hosts: Iterable[str]) -> tuple[Content, list[StoredFile]]:
@@ -23,22 +26,38 @@ def take_over_files(message: Content, allowed_hosts: Iterable[str]) -> tuple[Con
 
 
 def _stored(kind: str, file: MediaFile, allowed_hosts: Iterable[str]) -> StoredFile:
-    filename, content = _read(file, allowed_hosts)
+    content = _read(file, allowed_hosts)
+    filename = file.name or _default_name(kind, content)
     check_media(kind, filename, content)
     # The name is part of what members see, so the same bytes under another name are another file.
     digest = hashlib.sha256(b"\0".join((kind.encode(), filename.encode(), content))).hexdigest()
     return StoredFile(digest, kind, filename, content)
 
 
-def _read(file: MediaFile, allowed_hosts: Iterable[str]) -> tuple[str, bytes]:
+def _default_name(kind: str, content: bytes) -> str:
+    """Name a file that nobody named, by what it is."""
+    if kind == "image":
+        return "image.png" if content.startswith(PNG) else "image.jpg"
+    return {"voice": "voice.amr", "video": "video.mp4"}.get(kind, "file")
+
+
+def _read(file: MediaFile, allowed_hosts: Iterable[str]) -> bytes:
     if file.path is not None:
-        path = Path(file.path)
         try:
-            return file.filename or path.name, path.read_bytes()
+            return Path(file.path).read_bytes()
         except OSError as error:
-            raise InvalidMessage(f"path: {path} cannot be read ({error.strerror})") from None
+            raise InvalidMessage(f"path: {Path(file.path)} cannot be read ({error.strerror})") from None
     if file.url is not None:
-        name, content = fetch(file.url, allowed_hosts)
-        return file.filename or name, content
-    data = file.data.read() if file.data is not None and not isinstance(file.data, bytes) else file.data
-    return file.filename or "file", data or b""
+        return fetch(file.url, allowed_hosts)
+    return file.data if isinstance(file.data, bytes) else _bytes_of(file.data)
+
+
+def _bytes_of(stream: BinaryIO | None) -> bytes:
+    """Read a stream from where it stands to its end."""
+    try:
+        content = stream.read() if stream is not None else b""
+    except (OSError, ValueError) as error:  # a closed one is a ValueError
+        raise InvalidMessage(f"media.data: the stream cannot be read ({error})") from None
+    if not isinstance(content, bytes | bytearray):
+        raise InvalidMessage("media.data: the stream gives no bytes; open the file in binary mode, 'rb'")
+    return bytes(content)

@@ -21,6 +21,7 @@ from worker.delivery.timetable import Timetable, occurrence_name, read_timetable
 from worker.ledger import (
     DueSchedule,
     Ledger,
+    LedgerError,
     NewSchedule,
     Schedule,
     StoredFile,
@@ -170,10 +171,17 @@ def _run_one(ledger: Ledger, rules: AcceptanceRules) -> Schedule | None:
             if is_passing(error):
                 raise
             # Whatever it is, it would be the same again in a second.
-            reason = " ".join(str(error).split()) or type(error).__name__
+            reason = _reason(error)
             log.error("schedule %s is paused: %s", schedule.name, reason)  # noqa: TRY400 - a template or a sender
             pause_schedule(connection, schedule.name, reason)
         return schedule
+
+
+def _reason(error: Exception) -> str:
+    """Say why a schedule is paused; what nobody foresaw is only named, as its words may hold what members are told."""
+    if isinstance(error, InvalidMessage | LedgerError):
+        return " ".join(str(error).split())
+    return f"an error nobody foresaw, {type(error).__name__}"
 
 
 def _since(schedule: Schedule) -> tuple[str, str]:

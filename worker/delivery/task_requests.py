@@ -225,9 +225,13 @@ TASKS: Mapping[str, Callable[..., Step]] = {"wecom.send": send, "wecom.campaign"
 OWN_PARAMETERS = 2
 """How many parameters of such a function are not arguments of the task."""
 TEXT, FLAG = ((str, "text"), (bool, "true or false"))
+IDS = ((list, tuple, type(None)), "a list")
 KINDS: Mapping[str, tuple[type | tuple[type, ...], str]] = {
     "sender": TEXT,
     "name": TEXT,
+    "users": IDS,
+    "parties": IDS,
+    "tags": IDS,
     "everyone": FLAG,
     "urgent": FLAG,
     "recipients": ((list, tuple), "a list of userids, or of rows with the key userid,"),

@@ -1,8 +1,9 @@
 """A file that stands where the wire has a media_id, until somebody has uploaded it."""
 
+import re
 from dataclasses import dataclass, field
 from os import PathLike, fspath
-from pathlib import PurePath
+from pathlib import PurePath, PurePosixPath
 from typing import Any, BinaryIO, Literal
 from urllib.parse import unquote, urlsplit
 
@@ -14,6 +15,11 @@ from worker.messages.limits import sendable
 from worker.messages.refusals import InvalidMessage
 
 Kind = Literal["image", "voice", "video", "file"]
+
+LONGEST_NAME = 255
+"""Bytes of a file's name, as many as file systems take; WeCom documents no limit."""
+LONGEST_MEDIA_ID = 256
+"""Bytes; no limit of WeCom's, whose media_ids are some 50 letters, digits, `-` and `_` (doc 90253)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +36,8 @@ class MediaFile:
         filename: what recipients see; without it the last part of the path or address.
 
     Raises:
-        InvalidMessage: none or several are given, the address is not https, or the name cannot be one.
+        InvalidMessage: none or several are given, the address is not https, or the name, also one that the path or
+            address ends in, cannot be one.
     """
 
     path: str | PathLike[str] | None = None
@@ -42,14 +49,17 @@ class MediaFile:
         """Refuse what can be no file."""
         if sum(given is not None for given in (self.path, self.data, self.url)) != 1:
             raise InvalidMessage("media: exactly one of path, data and url is needed")
-        if self.path is not None and not isinstance(self.path, str | PathLike):
-            raise InvalidMessage("media.path: a path is needed")
+        if self.path is not None and not _is_path(self.path):
+            raise InvalidMessage("media.path: a path is needed, as a string without NUL or a pathlib.Path")
         if self.data is not None and not (isinstance(self.data, bytes) or hasattr(self.data, "read")):
             raise InvalidMessage("media.data: bytes or a binary stream are needed")
         if self.url is not None and not (isinstance(self.url, str) and self.url.startswith("https://")):
             raise InvalidMessage("media.url: must begin with https://")
         if self.filename is not None:
-            _check_name(self.filename)
+            _check_name(self.filename, "media.filename")
+        elif self.name is not None:
+            source = "media.path" if self.path is not None else "media.url"
+            _check_name(self.name, f"{source}: its last part is no name for the file, give filename")
 
     @property
     def name(self) -> str | None:
@@ -59,17 +69,37 @@ class MediaFile:
         if self.path is not None:
             return PurePath(fspath(self.path)).name or None
         if self.url is not None:
-            return PurePath(unquote(urlsplit(self.url).path)).name or None
+            return PurePosixPath(unquote(_path_of_url(self.url))).name or None
         return None
 
 
-def _check_name(name: object) -> None:
+def _is_path(path: object) -> bool:
+    given = fspath(path) if isinstance(path, str | PathLike) else None
+    return isinstance(given, str) and "\0" not in given
+
+
+def _path_of_url(url: str) -> str:
+    try:
+        return urlsplit(url).path
+    except ValueError as error:
+        raise InvalidMessage(f"media.url: is no address ({error})") from None
+
+
+def _check_name(name: object, what: str) -> None:
+    """Check what recipients will see as the name of a file.
+
+    Raises:
+        InvalidMessage: it cannot be one; the text begins with `what`.
+    """
     if not isinstance(name, str) or not name.strip() or any(sign in name for sign in "/\\\n\t"):
-        raise InvalidMessage("media.filename: a name without slashes, tabs and line ends is needed")
+        raise InvalidMessage(f"{what}: a name without slashes, tabs and line ends is needed")
+    size = len(name.encode(errors="replace"))
+    if size > LONGEST_NAME:
+        raise InvalidMessage(f"{what}: {size} bytes of UTF-8, at most {LONGEST_NAME} for a name")
     try:
         sendable(name)
     except ValueError as error:
-        raise InvalidMessage(f"media.filename: {error}") from None
+        raise InvalidMessage(f"{what}: {error}") from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +116,7 @@ class MediaOf:
 
     def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
         """On the wire only the media_id is known."""
-        return {"type": "string", "minLength": 1}
+        return {"type": "string", "minLength": 1, "maxLength": LONGEST_MEDIA_ID, "pattern": r"^\S+$"}
 
 
 def media_id_or_file(value: object) -> str | MediaFile:
@@ -101,7 +131,11 @@ def media_id_or_file(value: object) -> str | MediaFile:
         raise ValueError("must be a media_id or a MediaFile")  # noqa: TRY004 - pydantic reports ValueErrors alone
     if not value or value.isspace():
         raise ValueError("is empty")
-    return sendable(value)
+    if re.search(r"\s", sendable(value)):
+        raise ValueError("is no media_id, it holds blanks or line ends")
+    if len(value.encode()) > LONGEST_MEDIA_ID:
+        raise ValueError(f"{len(value.encode())} bytes of UTF-8, at most {LONGEST_MEDIA_ID} for a media_id")
+    return value
 
 
 def _uploaded(value: str | MediaFile) -> str:

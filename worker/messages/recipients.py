@@ -95,7 +95,15 @@ BETWEEN_USERIDS = frozenset("|,;\uff0c\uff1b\u3001\uff5c")
 """What people write between userids, as in a spreadsheet; the last four are the Chinese forms."""
 
 CHARACTERS_IN_WORDS = MappingProxyType(
-    {" ": "blank", "\u3000": "full-width space", "\n": "line end", "\r": "line end", "\t": "tab"}
+    {
+        " ": "blank",
+        "\u3000": "full-width space",
+        "\n": "line end",
+        "\r": "line end",
+        "\t": "tab",
+        "/": "slash",
+        "\\": "backslash",
+    }
 )
 """Where Unicode's own name is missing or strange."""
 
