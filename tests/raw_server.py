@@ -44,11 +44,13 @@ def ok(content: bytes = b'{"errcode":0}', *headers: str) -> bytes:
 class RawServer:
     """Serves one connection a thread; `answer` writes to the wire what it likes, and returns False to hang up.
 
-    With a context it speaks TLS. A handshake that fails ends the connection.
+    With a context it speaks TLS. A handshake that fails ends the connection. `instead` has the bare connection, before
+    anything is read of it.
     """
 
-    answer: Callable[[Asked], object]
+    answer: Callable[[Asked], object] = lambda _: False
     context: ssl.SSLContext | None = None
+    instead: Callable[[socket.socket], object] | None = None
     asked: list[Asked] = field(default_factory=list)
     connections: int = 0
 
@@ -97,18 +99,23 @@ class RawServer:
             thread.start()
 
     def _serve(self, wire: socket.socket, connection: int) -> None:
-        with suppress(OSError):
-            if self.context is not None:
-                wire = self.context.wrap_socket(wire, server_side=True)
-                self._open.append(wire)
-            while (request := read_request(wire)) is not None:
-                with self._lock:
-                    asked = Asked(len(self.asked), connection, *request, wire, self._stopping)
-                    self.asked.append(asked)
-                if self.answer(asked) is False:
-                    break
-        with suppress(OSError):
-            wire.close()
+        with suppress(OSError), wire:
+            if self.instead is not None:
+                self.instead(wire)
+            elif self.context is None:
+                self._converse(wire, connection)
+            else:
+                with self.context.wrap_socket(wire, server_side=True) as secured:
+                    self._open.append(secured)
+                    self._converse(secured, connection)
+
+    def _converse(self, wire: socket.socket, connection: int) -> None:
+        while (request := read_request(wire)) is not None:
+            with self._lock:
+                asked = Asked(len(self.asked), connection, *request, wire, self._stopping)
+                self.asked.append(asked)
+            if self.answer(asked) is False:
+                return
 
 
 def read_request(wire: socket.socket) -> tuple[bytes, bytes] | None:

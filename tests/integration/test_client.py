@@ -13,6 +13,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
+from raw_server import RawServer, ok
 
 from worker.providers.base import Category
 from worker.providers.wecom.client import WeComClient
@@ -135,12 +136,12 @@ def test_proxies_of_the_environment_are_ignored_and_one_that_is_set_is_used(
 
 
 @pytest.mark.parametrize("size", [0, 10, 70_000])
-def test_bodies_of_every_size_arrive(serve: Serve, client: Callable[..., WeComClient], size: int) -> None:
-    address, asked = serve(content=b'{"errcode":0,"msgid":"m"}')
-    one = client(address)
-    for _ in range(3):
-        assert one.post("/x", {}, b"x" * size).answer.msgid == "m"
-    assert len(asked) == 3
+def test_bodies_of_every_size_arrive(client: Callable[..., WeComClient], size: int) -> None:
+    with RawServer(lambda asked: asked.wire.sendall(ok(b'{"errcode":0,"msgid":"m%d"}' % asked.number))) as server:
+        one = client(server.address)
+        for number in range(3):
+            assert one.post("/x", {}, b"x" * size).answer.msgid == f"m{number}"
+    assert [asked.body for asked in server.asked] == [b"x" * size] * 3
 
 
 @pytest.mark.parametrize(

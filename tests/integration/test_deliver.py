@@ -16,7 +16,7 @@ from worker.delivery.settlement import settlement
 from worker.ledger import Ledger
 from worker.messages.sender import Sender
 from worker.providers.base import Answer, Category
-from worker.providers.wecom import client
+from worker.providers.wecom import replies
 from worker.simulator.control import SimulatorControl
 
 
@@ -433,7 +433,7 @@ def test_one_malformed_answer_costs_nothing_but_its_own_message(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     run(office)  # the token is there before answers become odd
-    genuine = client._json_object  # noqa: SLF001
+    genuine = replies._json_object  # noqa: SLF001
     odd = iter(
         [
             b'{"errcode":81013,"errmsg":"no\\u0000body","invaliduser":"gh\\u0000ost"}',
@@ -443,7 +443,7 @@ def test_one_malformed_answer_costs_nothing_but_its_own_message(
             b"[1]",
         ]
     )
-    monkeypatch.setattr(client, "_json_object", lambda content: genuine(next(odd, content)))
+    monkeypatch.setattr(replies, "_json_object", lambda content: genuine(next(odd, content)))
     producer.send_many(SendRequest("hr", Text(content="hi"), users=[f"u{n}"]) for n in range(20))
     run(office)
     counts = ledger.history.counts("hr")

@@ -15,7 +15,8 @@ from worker.ledger import Ledger, LedgerError
 from worker.messages.sender import Sender
 from worker.processes import BEAT, WORKER, CeleryProcess
 from worker.providers.base import Category
-from worker.providers.wecom.client import WeComClient, redacted
+from worker.providers.wecom.client import WeComClient
+from worker.providers.wecom.replies import redacted
 from worker.simulator.control import SimulatorControl
 
 CANARY = "canary-secret-3f9a1c"

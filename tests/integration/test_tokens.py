@@ -10,7 +10,7 @@ from redis import Redis
 
 from worker.encryption import KeyRing
 from worker.providers.base import Answer, Category, ProviderError
-from worker.providers.wecom.client import Reply
+from worker.providers.wecom.replies import Reply
 from worker.providers.wecom.tokens import REFRESH_EARLY, Credential, Tokens
 from worker.redis_connection import open_redis
 
@@ -145,3 +145,44 @@ def test_tokens_of_different_apps_of_a_corp_are_kept_apart(redis: Redis) -> None
     first = tokens.get(Credential("gettoken", "corp", "secret-a", fetch=issuer))
     second = tokens.get(Credential("gettoken", "corp", "secret-b", fetch=issuer))
     assert first != second
+
+
+@pytest.mark.parametrize("lifetime", [0, -1, 59, True, None, "", "soon", 1.5, 10**12])
+def test_a_token_that_is_dead_at_once_is_none_and_is_not_fetched_again_and_again(
+    redis: Redis, lifetime: object
+) -> None:
+    calls: list[None] = []
+
+    def fetch() -> Reply:
+        calls.append(None)
+        return Reply(Answer(Category.ACCEPTED), {"access_token": "token", "expires_in": lifetime})
+
+    tokens = Tokens(redis, KEY_RING)
+    for _ in range(10):
+        with pytest.raises(ProviderError, match="holds no token"):
+            tokens.get(Credential("x", fetch=fetch))
+    assert len(calls) == 1
+
+
+def test_a_lifetime_that_is_written_as_a_text_is_read(redis: Redis) -> None:
+    answer = Reply(Answer(Category.ACCEPTED), {"access_token": "token", "expires_in": "7200"})
+    token = Tokens(redis, KEY_RING).get(Credential("x", fetch=lambda: answer))
+    assert token.lives(7000)
+    assert not token.lives(7300)
+
+
+def test_who_has_no_patience_does_not_wait_for_others(redis: Redis) -> None:
+    issuer = Issuer()
+    issuer.may_answer.clear()
+    here, there = Tokens(redis, KEY_RING), Tokens(redis, KEY_RING)
+    with ThreadPoolExecutor(1) as pool:
+        fetching = pool.submit(here.get, issuer.credential())
+        while not issuer.calls:
+            time.sleep(0.001)
+        for tokens in (here, there):
+            began = time.monotonic()
+            with pytest.raises(ProviderError, match="for too long"):
+                tokens.get(issuer.credential(), patience=0.2)
+            assert time.monotonic() - began < 2
+        issuer.may_answer.set()
+        assert fetching.result().value == "token-1"

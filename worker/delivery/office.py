@@ -17,7 +17,7 @@ from worker.delivery.stagger import QuietWindows
 from worker.encryption import load_key_ring
 from worker.ledger import Ledger, open_engine, require_migrated
 from worker.messages.sender import Sender
-from worker.providers import RENEWAL_SECONDS, open_providers
+from worker.providers import open_providers
 from worker.providers.base import Answer, Category, Provider, ProviderError
 from worker.redis_connection import open_redis
 from worker.servers import open_servers
@@ -50,8 +50,8 @@ class Office:
 
     @property
     def slowest_call(self) -> float:
-        """Seconds from the begin of a send to its answer, with a new access token in between."""
-        return self.settings.connect_timeout + self.settings.read_timeout + RENEWAL_SECONDS + 1
+        """Seconds from the begin of a send to its answer at worst, through whichever provider."""
+        return max(provider.slowest_call for provider in self.providers.values())
 
     def calls_at_once(self, sender: Sender) -> int:
         """Return how many calls one chunk may have under way; all chunks that may be in work share the connections."""

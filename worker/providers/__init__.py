@@ -7,7 +7,7 @@ from redis import Redis
 from worker.encryption import KeyRing
 from worker.providers.base import Provider
 from worker.providers.wecom.client import WeComClient
-from worker.providers.wecom.provider import RENEWAL_SECONDS, WeCom
+from worker.providers.wecom.provider import WeCom
 from worker.providers.wecom.tokens import Tokens
 from worker.settings import Settings
 
@@ -28,11 +28,8 @@ def open_client(settings: Settings) -> WeComClient:
 
 def open_providers(settings: Settings, redis: Redis, key_ring: KeyRing) -> Mapping[str, Provider]:
     """Make all providers ready for use by this process; no call is made yet."""
-    return {
-        "wecom": WeCom(
-            open_client(settings), Tokens(redis, key_ring, settings.connect_timeout + settings.read_timeout + 1)
-        )
-    }
+    client = open_client(settings)
+    return {"wecom": WeCom(client, Tokens(redis, key_ring, client.slowest_call))}
 
 
-__all__ = ["CREDENTIAL_NAMES", "RENEWAL_SECONDS", "open_client", "open_providers"]
+__all__ = ["CREDENTIAL_NAMES", "open_client", "open_providers"]

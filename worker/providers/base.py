@@ -36,9 +36,9 @@ class Category(StrEnum):
     UNLISTED = "unlisted"
     """An errcode nobody has described: one more try, then a person decides."""
     UNREACHABLE = "unreachable"
-    """No connection: provably not sent."""
+    """Nothing of the request left, or something on the way refused to pass it on: provably not sent."""
     UNCERTAIN = "uncertain"
-    """A time-out, a reset after writing, a 5xx or an unreadable answer: sent or not, nobody here knows."""
+    """The request left, at least in part, and no readable answer came: sent or not, nobody here knows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,13 +124,32 @@ class Channel(Protocol):
         """Change a sent card, once for each response_code."""
         ...
 
-    def upload(self, kind: str, filename: str, content: bytes) -> Upload:
-        """Upload a file for messages to show; `kind` is image, voice, video or file."""
+    def upload(self, kind: str, filename: str, content: bytes, keep_going: Callable[[], bool] | None = None) -> Upload:
+        """Upload a file for messages to show; `kind` is image, voice, video or file.
+
+        `keep_going` is asked several times a second, if given; within a second after it says False the upload ends,
+        as `UNREACHABLE`.
+
+        Raises:
+            ProviderError: there was no access token to upload with.
+        """
+        ...
+
+    def upload_seconds(self, size: int) -> float:
+        """Return how many seconds an upload of so many bytes takes at worst."""
         ...
 
 
 class Provider(Protocol):
     """One API family."""
+
+    @property
+    def slowest_call(self) -> float:
+        """Seconds from the begin of a call on a channel, uploads apart, to its answer, at worst.
+
+        Leases rely on it: it includes a second try with a new access token. What `before_leaving` takes comes on top.
+        """
+        ...
 
     def open(self, sender: Sender) -> Channel:
         """Authenticate as the sender, once for many messages.

@@ -11,14 +11,16 @@ from worker.messages.recipients import Recipients
 from worker.messages.sender import Sender
 from worker.messages.wire import wire_form
 from worker.providers.base import Answer, Category, ProviderError, Upload, nothing
-from worker.providers.wecom.client import Reply, WeComClient
+from worker.providers.wecom.client import WeComClient
 from worker.providers.wecom.errcodes import category_of
+from worker.providers.wecom.replies import Reply, name_in
 from worker.providers.wecom.tokens import Credential, Token, Tokens
 
 RENEWAL_SECONDS = 2
 """A call whose token was refused is made again only if a new token came so soon."""
 INVALID_SECRET = 40001
 """Means a wrong secret to gettoken, but clients have seen it from other calls when a token had died."""
+_RENEWAL_TOO_SLOW = Answer(Category.UNREACHABLE, reason="renewing the access token took too long")
 
 
 class WeCom:
@@ -29,6 +31,11 @@ class WeCom:
     def __init__(self, client: WeComClient, tokens: Tokens) -> None:
         self._client = client
         self._tokens = tokens
+
+    @property
+    def slowest_call(self) -> float:
+        """Seconds from the begin of a call to its answer, with a new access token in between."""
+        return self._client.slowest_call + RENEWAL_SECONDS
 
     def open(self, sender: Sender) -> "WeComChannel":
         """Take the sender's access token, fetching one if need be.
@@ -81,18 +88,26 @@ class WeComChannel:
         request = {**body, "agentid": self._agentid, "response_code": response_code}
         return self._post("/cgi-bin/message/update_template_card", orjson.dumps(request))
 
-    def upload(self, kind: str, filename: str, content: bytes) -> Upload:
+    def upload(self, kind: str, filename: str, content: bytes, keep_going: Callable[[], bool] | None = None) -> Upload:
         """Upload a file, which WeCom keeps for three days (doc 90253).
 
         A picture of kind `article` is for the inside of mpnews; its `media_id` is an address that lasts (doc 90256).
+        Within a second after `keep_going` says False the upload ends.
+
+        Raises:
+            ProviderError: there was no new token where one was needed.
         """
         path, query, answered = "/cgi-bin/media/upload", {"type": kind}, "media_id"
         if kind == "article":
             path, query, answered = "/cgi-bin/media/uploadimg", {}, "url"
         reply = self._with_token(
-            lambda token: self._client.upload(path, {"access_token": token, **query}, filename, content)
+            lambda token: self._client.upload(path, {"access_token": token, **query}, filename, content, keep_going)
         )
-        return Upload(reply.answer, reply.payload.get(answered))
+        return Upload(reply.answer, name_in(reply.payload, answered))
+
+    def upload_seconds(self, size: int) -> float:
+        """Return how many seconds an upload of so many bytes takes at worst, with a new access token in between."""
+        return self._client.upload_seconds(size) + RENEWAL_SECONDS
 
     def _post(self, path: str, body: bytes, before_leaving: Callable[[], None] = nothing) -> Answer:
         return self._with_token(
@@ -112,10 +127,13 @@ class WeComChannel:
             self._tokens.accepted(self._credential)
             return reply
         self._tokens.discard(self._credential, token)
-        self._token = fresh = self._tokens.get(self._credential)
+        patience = RENEWAL_SECONDS - (time.monotonic() - began)
+        if patience <= 0:
+            raise ProviderError(_RENEWAL_TOO_SLOW)
+        self._token = fresh = self._tokens.get(self._credential, patience)
         if time.monotonic() - began > RENEWAL_SECONDS:
             # A second call now could end after the caller's lease, when another worker sends the message too.
-            raise ProviderError(Answer(Category.UNREACHABLE, reason="renewing the access token took too long"))
+            raise ProviderError(_RENEWAL_TOO_SLOW)
         again = call(fresh.value)
         if not _token_refused(again.answer):
             self._tokens.accepted(self._credential)

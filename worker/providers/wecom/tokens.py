@@ -17,7 +17,7 @@ from redis.exceptions import LockError
 
 from worker.encryption import KeyRing, SecretKeyError
 from worker.providers.base import Answer, Category, ProviderError
-from worker.providers.wecom.client import Reply
+from worker.providers.wecom.replies import Reply, name_in, whole_number
 from worker.redis_connection import OwnLock
 
 log = logging.getLogger(__name__)
@@ -26,6 +26,10 @@ REFRESH_EARLY = 300
 """Seconds before its end from which a token is replaced."""
 REFUSAL_SECONDS = 10
 """Seconds for which a refusal is believed without asking again: repeated ones ban our address (doc 90313)."""
+LEAST_LIFE = 60
+"""Seconds; a token that lives shorter would be fetched again and again, so it is none."""
+LONGEST_LIFE = 86_400
+"""Seconds for which a token is believed at most; WeCom says 7200 (doc 91039)."""
 RENEWALS_IN_VAIN = 3
 """So many tokens refused at once, each as soon as it was fetched, are no accident any more."""
 # A late loser of a race must not delete the token that already replaced the refused one.
@@ -77,22 +81,28 @@ class Tokens:
         self._locks_guard = threading.Lock()
         self._delete_if_same = redis.register_script(_DELETE_IF_SAME)
 
-    def get(self, credential: Credential) -> Token:
+    def get(self, credential: Credential, patience: float | None = None) -> Token:
         """Return a valid token, fetching one only if nobody else has or does.
 
+        Args:
+            credential: what it is fetched with.
+            patience: seconds, at most, to wait for others who are fetching it; our own call comes on top.
+
         Raises:
-            ProviderError: WeCom refused the credential, or could not be asked.
+            ProviderError: WeCom refused the credential, or could not be asked, or others took too long.
         """
+        until = time.monotonic() + (2 * self._lock_seconds if patience is None else patience)
         token = self._known.get(credential.digest)
         if token is not None and token.lives(REFRESH_EARLY):
             return token
         lock = self._lock_of(credential)
         # While the old token still lives, one thread replaces it and nobody waits.
-        if not lock.acquire(blocking=token is None or not token.lives()):
-            assert token is not None  # noqa: S101 - acquire blocks without one
-            return token
+        if not (lock.acquire(timeout=_left(until)) if token is None or not token.lives() else lock.acquire(False)):
+            if token is not None and token.lives():
+                return token
+            raise ProviderError(_OTHERS_TOO_SLOW)
         try:
-            return self._known_or_shared(credential) or self._fetch_alone(credential)
+            return self._known_or_shared(credential) or self._fetch_alone(credential, until)
         finally:
             lock.release()
 
@@ -146,7 +156,7 @@ class Tokens:
         self._known[credential.digest] = token
         return token
 
-    def _fetch_alone(self, credential: Credential) -> Token:
+    def _fetch_alone(self, credential: Credential, until: float) -> Token:
         """Fetch a token under a lock that all processes share."""
         lock = self._redis.lock(
             f"{_key(credential)}:lock", timeout=self._lock_seconds, sleep=0.05, thread_local=False, lock_class=OwnLock
@@ -154,15 +164,13 @@ class Tokens:
         current = self._known.get(credential.digest)
         still_valid = current is not None and current.lives()
         try:
-            held = lock.acquire(blocking=not still_valid, blocking_timeout=2 * self._lock_seconds)
+            held = lock.acquire(blocking=not still_valid, blocking_timeout=_left(until))
         except RedisError:
             return self._fetch(credential)
         if not held:
             if current is not None and current.lives():
                 return current
-            raise ProviderError(
-                Answer(Category.UNREACHABLE, reason="another worker has been fetching the token for too long")
-            )
+            raise ProviderError(_OTHERS_TOO_SLOW)
         try:
             self._share_refusal(credential)
             return self._known_or_shared(credential) or self._fetch(credential)
@@ -182,9 +190,12 @@ class Tokens:
         if reply.answer.category is not Category.ACCEPTED:
             self._remember_refusal(credential, reply.answer)
             raise ProviderError(reply.answer)
-        value, lifetime = reply.payload.get("access_token"), reply.payload.get("expires_in")
-        if not isinstance(value, str) or not value or not isinstance(lifetime, int):
-            raise ProviderError(Answer(Category.UNREACHABLE, reason="the answer to gettoken holds no token"))
+        value, lifetime = name_in(reply.payload, "access_token"), whole_number(reply.payload.get("expires_in"))
+        if value is None or lifetime is None or lifetime < LEAST_LIFE:
+            answer = Answer(Category.UNREACHABLE, reason="the answer to gettoken holds no token that lives")
+            self._refusals[credential.digest] = (time.monotonic(), answer)
+            raise ProviderError(answer)
+        lifetime = min(lifetime, LONGEST_LIFE)
         token = Token(value, time.time() + lifetime)
         self._known[credential.digest] = token
         self._refusals.pop(credential.digest, None)
@@ -207,6 +218,13 @@ class Tokens:
         self._refusals[credential.digest] = (time.monotonic(), answer)
         with suppress(RedisError):
             self._redis.set(f"{_key(credential)}:refused", f"{answer.errcode} {answer.reason}", ex=REFUSAL_SECONDS)
+
+
+_OTHERS_TOO_SLOW = Answer(Category.UNREACHABLE, reason="another worker has been fetching the token for too long")
+
+
+def _left(until: float) -> float:
+    return max(0.0, until - time.monotonic())
 
 
 def _key(credential: Credential) -> str:
