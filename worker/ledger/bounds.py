@@ -27,16 +27,16 @@ def shortened(words: str, most_bytes: int = LONGEST_TEXT) -> str:
     """Return words that Postgres can hold, cut off with an ellipsis where they are longer than so many bytes."""
     if len(words) <= most_bytes and words.isascii() and "\0" not in words:
         return words
-    encoded = storable(words).encode()
+    kept = storable(words)
+    encoded = kept.encode()
     if len(encoded) > most_bytes:
-        encoded = encoded[: most_bytes - len(CUT.encode())]
-        return encoded.decode(errors="ignore") + CUT
-    return encoded.decode()
+        return encoded[: most_bytes - len(CUT.encode())].decode(errors="ignore") + CUT
+    return words if kept == words else kept
 
 
 def name_or_none(name: str | None) -> str | None:
     """Return a name that can be kept whole, otherwise None: a part of a name names nothing."""
-    return name if name is None or shortened(name, LONGEST_NAME) == name else None
+    return name if name is None or shortened(name, LONGEST_NAME) is name else None
 
 
 def number_or_none(number: int | None) -> int | None:

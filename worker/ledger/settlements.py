@@ -196,7 +196,7 @@ def _bounded(settlement: Settlement) -> Settlement:
     for name, bounded in _BOUNDS:
         value = getattr(settlement, name)
         kept = bounded(value)
-        if kept != value:
+        if kept is not value and kept != value:
             changed[name] = kept
     reason = settlement.reason
     if changed:
