@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from serving import serve_all
 from sqlalchemy import text
 
 from worker import File, Image, InvalidMessage, Producer, SendRequest, State
-from worker.delivery.deliver import deliver
 from worker.delivery.media_fetch import fetch, public_address
 from worker.delivery.office import Office
 from worker.delivery.reap import reap
@@ -20,18 +20,13 @@ from worker.simulator.control import SimulatorControl
 PNG = b"\x89PNG\r\n\x1a\n" + b"picture" * 10
 
 
-def run(office: Office) -> None:
-    while deliver(office, "hr", lambda: None).more_due:
-        pass
-
-
 def test_a_picture_is_uploaded_once_for_a_whole_fan_out(
     office: Office, ledger: Ledger, producer: Producer, simulator: SimulatorControl, tmp_path: Path
 ) -> None:
     path = tmp_path / "菜单.png"
     path.write_bytes(PNG)
     producer.send_many(SendRequest("hr", Image(path=path), users=[f"u{n}"]) for n in range(300))
-    run(office)
+    serve_all(office)
     assert ledger.history.counts("hr") == {State.SENT: 300}
     uploads = simulator.uploads()
     assert [(upload.filename, upload.kind) for upload in uploads] == [("菜单.png", "image")]
@@ -41,7 +36,7 @@ def test_a_picture_is_uploaded_once_for_a_whole_fan_out(
 def test_a_later_message_uses_the_same_upload(office: Office, producer: Producer, simulator: SimulatorControl) -> None:
     for user in ("a", "b"):
         producer.send("hr", Image(data=PNG, filename="a.png"), users=[user])
-        run(office)
+        serve_all(office)
     assert len(simulator.uploads()) == 1
 
 
@@ -50,7 +45,7 @@ def test_the_same_bytes_under_another_name_are_another_file(
 ) -> None:
     for name in ("march.pdf", "april.pdf"):
         producer.send("hr", File(data=b"the same content", filename=name), users=["a"])
-    run(office)
+    serve_all(office)
     assert sorted(upload.filename for upload in simulator.uploads()) == ["april.pdf", "march.pdf"]
 
 
@@ -59,10 +54,10 @@ def test_a_file_wecom_does_not_know_any_more_is_uploaded_once_more_amid_a_fan_ou
     office: Office, ledger: Ledger, producer: Producer, simulator: SimulatorControl, errcode: int
 ) -> None:
     producer.send("hr", Image(data=PNG, filename="a.png"), users=["first"])
-    run(office)
+    serve_all(office)
     simulator.invalidate_media(errcode)
     producer.send_many(SendRequest("hr", Image(data=PNG, filename="a.png"), users=[f"u{n}"]) for n in range(300))
-    run(office)
+    serve_all(office)
     assert ledger.history.counts("hr") == {State.SENT: 301}
     assert len(simulator.uploads()) == 2
 
@@ -75,11 +70,10 @@ def test_a_file_past_its_three_days_is_uploaded_again(
     set_clock: Callable[[datetime], None],
 ) -> None:
     producer.send("hr", Image(data=PNG, filename="a.png"), users=["a"])
-    run(office)
+    serve_all(office)
     set_clock(datetime.now(UTC) + timedelta(days=3, minutes=1))
-    office.media._remembered.clear()  # noqa: SLF001 - a minute has passed for the process too
     producer.send("hr", Image(data=PNG, filename="a.png"), users=["b"])
-    run(office)
+    serve_all(office)
     assert ledger.history.counts("hr") == {State.SENT: 2}
     assert len(simulator.uploads()) == 2
 
@@ -89,7 +83,7 @@ def test_a_file_of_twenty_megabytes_is_sent_and_one_byte_more_is_refused(
 ) -> None:
     largest = b"x" * (20 * 1024 * 1024)
     producer.send("hr", File(data=largest, filename="large.bin"), users=["a"])
-    run(office)
+    serve_all(office)
     assert ledger.history.counts("hr") == {State.SENT: 1}
     assert simulator.uploads()[0].size == len(largest)
     with pytest.raises(InvalidMessage, match="at most"):
@@ -102,11 +96,13 @@ def test_an_upload_that_fails_leaves_no_doubt_about_the_message(
 ) -> None:
     simulator.add_fault(fault, endpoint="upload", times=1)
     message_id = producer.send("hr", Image(data=PNG, filename="a.png"), users=["a"])
-    run(office)
-    assert [attempt.category for attempt in producer.status(message_id).attempts] == ["unreachable"]
+    serve_all(office)
+    status = producer.status(message_id)
+    assert (status.state, status.attempts) == (State.SCHEDULED, ())
+    assert str(status.error).startswith("waits for its file: ")
     with ledger.engine.begin() as connection:
-        connection.execute(text("update wecom.messages set send_at = now()"))
-    run(office)
+        connection.execute(text("update wecom.uploads set try_at = wecom.clock()"))
+    serve_all(office)
     assert producer.status(message_id).state is State.SENT
 
 
@@ -115,7 +111,7 @@ def test_a_file_wecom_refuses_fails_its_message_with_the_reason(
 ) -> None:
     simulator.add_fault("errcode", endpoint="upload", errcode=40009, times=1)
     message_id = producer.send("hr", Image(data=PNG, filename="a.png"), users=["a"])
-    run(office)
+    serve_all(office)
     status = producer.status(message_id)
     assert (status.state, status.errcode) == (State.FAILED, 40009)
     assert "uploading its file" in str(status.error)
@@ -144,7 +140,8 @@ def test_files_are_kept_until_no_message_can_need_them(
 ) -> None:
     producer.send("hr", Image(data=PNG, filename="a.png"), users=["a"])
     reap(office)
-    [reference] = ledger.deliveries.claim("hr", 1, 60, None)[0].files
+    with ledger.engine.connect() as connection:
+        [reference] = connection.execute(text("select files from wecom.messages")).scalar_one()
     assert ledger.media.read(reference) is not None
     set_clock(datetime.now(UTC) + timedelta(days=31))
     reap(office)
@@ -205,5 +202,5 @@ def test_a_file_without_a_name_gets_one_that_says_what_it_is(
     producer: Producer, office: Office, simulator: SimulatorControl
 ) -> None:
     producer.send("hr", Image(data=PNG), users=["a"])
-    deliver(office, "hr", lambda: None)
+    serve_all(office)
     assert [upload.filename for upload in simulator.uploads()] == ["image.png"]

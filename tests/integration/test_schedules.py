@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from serving import serve_all
 from sqlalchemy import text
 
 from worker import Image, InvalidMessage, Producer, State, Text, UnknownSender
@@ -13,6 +14,7 @@ from worker.delivery.office import Office
 from worker.delivery.reap import reap
 from worker.delivery.schedules import MOST_ROWS, run_due_schedules
 from worker.ledger import Ledger, LedgerError, Schedule, ScheduleExists, UnknownSchedule
+from worker.simulator.control import SimulatorControl
 
 BEFORE_NINE = datetime(2031, 3, 5, 0, 59, 30, tzinfo=UTC)  # in Shanghai 8:59:30, a Wednesday
 NINE = datetime(2031, 3, 5, 1, 0, tzinfo=UTC)
@@ -287,6 +289,25 @@ def test_storing_a_schedule_again_neither_loses_nor_repeats_the_occurrence_that_
     assert sent_texts(ledger, "zhangsan") == ["Stand up, please!"]
     assert add(cron="0 10 * * *", replace=True).next_at == NINE + timedelta(hours=1)
     assert producer.schedules.next("standup", 2) == [NINE + timedelta(hours=1), NINE + timedelta(hours=25)]
+
+
+def test_each_occurrence_of_a_schedule_shows_its_file_and_uploads_it_when_wecom_has_it_no_more(
+    add: Callable[..., Schedule],
+    until: Callable[[datetime], int],
+    set_clock: Callable[[datetime], None],
+    office: Office,
+    ledger: Ledger,
+    simulator: SimulatorControl,
+) -> None:
+    set_clock(BEFORE_NINE)
+    add(cron="0 9 * * *", message=Image(data=PIXEL, filename="a.png"))
+    for days in (0, 1, 4):  # a media_id lives for three days
+        assert until(NINE + days * DAY) == 1
+        set_clock(NINE + days * DAY + timedelta(minutes=10))  # past the quiet window
+        serve_all(office)
+    assert ledger.history.counts("hr") == {State.SENT: 3}
+    assert len(simulator.uploads()) == 2
+    assert len(simulator.served()["zhangsan"]) == 3
 
 
 def test_a_file_is_kept_as_long_as_a_schedule_shows_it(

@@ -78,7 +78,10 @@ def test_each_category_says_what_the_worker_does(category: Category, words: str)
 
 def test_content_fails_at_once_unless_a_new_upload_can_help() -> None:
     assert "fails the message at once" in BEHAVIOUR[Category.CONTENT, Retry.NO]
-    assert "uploads the file again once" in BEHAVIOUR[Category.CONTENT, Retry.REUPLOAD_ONCE]
+    assert (
+        "uploads the file again and sends the message again, up to three times"
+        in BEHAVIOUR[Category.CONTENT, Retry.REUPLOAD_ONCE]
+    )
 
 
 @EVERY_ERRCODE

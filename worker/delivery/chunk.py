@@ -13,6 +13,7 @@ from uuid import UUID
 
 from worker.delivery.clock import Clock, elapsed
 from worker.delivery.hearing import Hearing
+from worker.delivery.media import send_with_files
 from worker.delivery.office import Office
 from worker.delivery.outcome import PauseSender, Sent, Unknown, decide
 from worker.delivery.patience import PAST_THE_LEASE_SECONDS, patiently
@@ -153,7 +154,8 @@ class Chunk:
     def _call(self, message: ClaimedMessage) -> Answer:
         before_leaving = partial(self.hearing.require, message)
         if message.files:
-            return self._office.media.send(self._channel, self._sender.name, message, before_leaving)
+            media = self._office.ledger.media
+            return send_with_files(self._channel, media, self._sender.name, message, before_leaving)
         return self._channel.send(message.body, message.recipients, before_leaving)
 
     def _halt_if_pointless(self, answer: Answer) -> None:

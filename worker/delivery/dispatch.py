@@ -4,7 +4,7 @@ from worker.delivery.office import Office
 
 
 def dispatch(office: Office) -> int:
-    """Look for due messages, recalls and card updates, ring for their senders, and return how many there are."""
+    """Look for due messages and errands, ring for their senders, and return how many senders there are."""
     chunk, deliveries = office.settings.chunk, office.settings.deliveries
     quiet_until = office.quiet.waiting_until(office.ledger.due.now())
     bells = {due.name: -(-due.messages // chunk) for due in office.ledger.due.senders(chunk * deliveries, quiet_until)}

@@ -11,9 +11,9 @@ from worker.delivery.accept import AcceptanceRules
 from worker.delivery.bell import Bell, Publish
 from worker.delivery.campaign_watch import CampaignWatch
 from worker.delivery.default_sender import ensure_default_sender
-from worker.delivery.media import MediaLibrary
 from worker.delivery.quota import Quota
 from worker.delivery.stagger import QuietWindows
+from worker.delivery.upload_threads import UploadThreads
 from worker.encryption import load_key_ring
 from worker.ledger import Ledger, open_engine, require_migrated
 from worker.messages.sender import Sender
@@ -35,12 +35,12 @@ class Office:
     ledger: Ledger
     redis: Redis
     providers: Mapping[str, Provider]
-    media: MediaLibrary
     quota: Quota
     campaign_watch: CampaignWatch
     bell: Bell
     quiet: QuietWindows
     senders_at_work: ThreadPoolExecutor
+    upload_threads: UploadThreads = field(default_factory=UploadThreads)
     stopping: threading.Event = field(default_factory=threading.Event)
 
     @property
@@ -76,6 +76,7 @@ class Office:
         """Let go of threads and connections; calls under way finish first."""
         self.stopping.set()
         self.senders_at_work.shutdown()
+        self.upload_threads.close()
         self.ledger.engine.dispose()
         self.redis.close()
 
@@ -99,7 +100,6 @@ def open_office(settings: Settings, publish: Publish) -> Office:
         ledger=ledger,
         redis=redis,
         providers=open_providers(settings, redis, key_ring),
-        media=MediaLibrary(ledger.media, redis),
         quota=Quota(redis, ledger.usage, quiet_windows(settings), settings.lease_seconds),
         campaign_watch=CampaignWatch(ledger.campaigns, settings.campaign_failure_share),
         bell=Bell(redis, publish, settings.deliveries),

@@ -22,5 +22,6 @@ def reap(office: Office) -> Reaped:
     office.ledger.campaigns.finish_changes()
     office.ledger.reaper.forget_keys()
     office.ledger.rejected.forget(REJECTED_KEPT)
+    office.ledger.uploads.drop_what_nobody_wants()
     office.ledger.media.drop_what_nobody_needs()
     return reaped

@@ -1,4 +1,4 @@
-"""Answers a bell: recalls, card updates and chunks of one sender, for one turn."""
+"""Answers a bell: recalls, card updates, chunks and uploads of one sender, for one turn."""
 
 import logging
 import time
@@ -7,6 +7,7 @@ from worker.delivery.card_update import carry_out_card_updates
 from worker.delivery.deliver import deliver
 from worker.delivery.office import Office
 from worker.delivery.recall import carry_out_recalls
+from worker.delivery.uploads import start_uploads
 from worker.encryption import SecretKeyError
 from worker.ledger import Calls
 
@@ -28,6 +29,7 @@ def serve(office: Office, sender: str, slot: int) -> int:
         carry_out_card_updates(office, sender)
         while more_due and time.monotonic() < turn_ends:
             delivery = deliver(office, sender, still_working)
+            start_uploads(office, sender)  # of retries that are due, and of files that the claim found missing
             claimed += delivery.claimed
             more_due = delivery.more_due
     if more_due and not office.stopping.is_set():

@@ -91,7 +91,8 @@ def doubtful_seconds(message: ClaimedMessage, now: datetime, lease_seconds: floa
 
 
 def _concerns_all_tries(answer: Answer) -> bool:
-    return answer.category in DETERMINED_BY_THE_REQUEST and answer.errcode != TASK_ID_TAKEN
+    # A file that WeCom has forgotten by now may have been there when the first try arrived.
+    return answer.category in DETERMINED_BY_THE_REQUEST and answer.errcode != TASK_ID_TAKEN and not answer.file_gone
 
 
 def _due(

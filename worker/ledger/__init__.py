@@ -73,6 +73,7 @@ from worker.ledger.senders import SenderExists, Senders, UnknownSender
 from worker.ledger.settlements import Settlement
 from worker.ledger.transactions import InDoubt, transact
 from worker.ledger.unconfirmed import Unconfirmed, UnconfirmedMessage
+from worker.ledger.uploads import ClaimedUpload, Refusal, Settled, Uploads
 from worker.ledger.usage import Usage
 
 
@@ -89,6 +90,7 @@ class Ledger:
         self.card_updates = CardUpdates(engine)
         self.parked_calls = ParkedCalls(engine)
         self.media = Media(engine)
+        self.uploads = Uploads(engine)
         self.due = Due(engine)
         self.usage = Usage(engine)
         self.unconfirmed = Unconfirmed(engine)
@@ -112,6 +114,7 @@ __all__ = [
     "ClaimedCardUpdate",
     "ClaimedMessage",
     "ClaimedRecall",
+    "ClaimedUpload",
     "Deliveries",
     "DueSchedule",
     "DueSender",
@@ -140,6 +143,7 @@ __all__ = [
     "RecallSettlement",
     "RecallStatus",
     "Recalls",
+    "Refusal",
     "Rejected",
     "RejectedRequest",
     "Retry",
@@ -148,6 +152,7 @@ __all__ = [
     "SenderExists",
     "Senders",
     "SentCard",
+    "Settled",
     "Settlement",
     "State",
     "StoredFile",
@@ -158,6 +163,7 @@ __all__ = [
     "UnknownCampaign",
     "UnknownSchedule",
     "UnknownSender",
+    "Uploads",
     "Usage",
     "after_commit",
     "array_of",

@@ -4,18 +4,23 @@ Every change of `state` is a compare-and-set: it names the state it leaves and t
 two workers can never both believe that a message is theirs.
 """
 
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Engine, Row, text
+from sqlalchemy import Engine, Row, TextClause, text
 
-from worker.ledger.connection import commit_claim
+from worker.ledger.connection import commit_claim, is_passing
 from worker.ledger.due import CANNOT_WAIT, DUE
 from worker.ledger.settlements import Settlement, settle
+from worker.ledger.waiting_for_files import take_media_ids
 from worker.messages.recipients import Recipients
+
+LOOKING_SECONDS = 1.0
+"""So long at most a claim looks for messages behind those that wait for their files."""
 
 _TAKE = """
     update wecom.messages as message
@@ -24,7 +29,7 @@ _TAKE = """
     from due
     where message.id = due.id
     returning message.id, attempt, retries, priority, requested_at, send_at, expires_at, claimed_at, resend_until,
-              touser, toparty, totag, body, files, campaign
+              touser, toparty, totag, body, files, media_ids, campaign
 """
 
 # One index range a priority, each read in the order of its due times: rows that are not due are never looked at.
@@ -85,7 +90,10 @@ _POSTPONE = text("""
 
 @dataclass(frozen=True, slots=True)
 class ClaimedMessage:
-    """A message this worker alone may send until its lease ends."""
+    """A message this worker alone may send until its lease ends.
+
+    `media_ids` are those under which WeCom knows its `files`, in their order.
+    """
 
     id: UUID
     attempt: int
@@ -99,6 +107,7 @@ class ClaimedMessage:
     recipients: Recipients
     body: Mapping[str, Any] = field(repr=False)
     files: tuple[str, ...] = ()
+    media_ids: tuple[str, ...] = ()
     campaign: UUID | None = None
 
 
@@ -121,21 +130,44 @@ class Deliveries:
         """Take up to `most` due messages, the most urgent and longest due first.
 
         `quiet_until` is the end of the quiet window that is on, with the time over which waiting messages are
-        spread, or None outside of one.
+        spread, or None outside of one. Messages whose files WeCom does not know are put off until they are uploaded,
+        and others are looked for in their place.
 
         Raises:
             ClaimInDoubtError: the answer to the COMMIT was lost; `give_back` what it names.
         """
-        parameters = {"sender": sender, "most": most, "lease_seconds": lease_seconds}
-        with self._engine.connect() as connection:
-            if quiet_until is None:
-                rows = connection.execute(_CLAIM, parameters).all()
-            else:
-                rows = connection.execute(_CLAIM_IN_QUIET_WINDOW, parameters | {"quiet_until": quiet_until}).all()
-            claimed = [_claimed(row) for row in rows]
-            claimed.sort(key=lambda message: (message.priority, message.send_at, message.id))
-            commit_claim(connection, claimed)
+        statement = _CLAIM if quiet_until is None else _CLAIM_IN_QUIET_WINDOW
+        parameters = {"sender": sender, "lease_seconds": lease_seconds, "quiet_until": quiet_until}
+        claimed: list[ClaimedMessage] = []
+        until = time.monotonic() + LOOKING_SECONDS
+        while (missing := most - len(claimed)) > 0:
+            try:
+                taken, put_off = self._take(statement, parameters | {"most": missing}, claimed)
+            except Exception as error:
+                if claimed and is_passing(error):
+                    break  # what was taken before can be sent
+                raise
+            claimed += taken
+            if not put_off or len(taken) + put_off < missing or time.monotonic() > until:
+                break
+        claimed.sort(key=lambda message: (message.priority, message.send_at, message.id))
         return claimed
+
+    def _take(
+        self, statement: TextClause, parameters: Mapping[str, Any], taken_before: Sequence[ClaimedMessage]
+    ) -> tuple[list[ClaimedMessage], int]:
+        """Claim due messages; return those that can be sent, and how many were put off.
+
+        Raises:
+            ClaimInDoubtError: see `claim`; it names what was taken before too.
+        """
+        with self._engine.connect() as connection:
+            rows = connection.execute(statement, parameters).all()
+            showing = [row for row in rows if row.files]
+            media_ids = take_media_ids(connection, parameters["sender"], showing) if showing else {}
+            taken = [_claimed(row, media_ids.get(row.id, ())) for row in rows if not row.files or row.id in media_ids]
+            commit_claim(connection, [*taken_before, *taken])
+        return taken, len(rows) - len(taken)
 
     def settle(self, sender: str, settlements: Sequence[Settlement]) -> int:
         """Store what became of claimed messages; return how many of them now wait for recall; see `settle`."""
@@ -171,7 +203,7 @@ class Deliveries:
             connection.execute(_POSTPONE, parameters)
 
 
-def _claimed(row: Row[Any]) -> ClaimedMessage:
+def _claimed(row: Row[Any], media_ids: tuple[str, ...]) -> ClaimedMessage:
     return ClaimedMessage(
         id=row.id,
         attempt=row.attempt,
@@ -185,6 +217,7 @@ def _claimed(row: Row[Any]) -> ClaimedMessage:
         recipients=Recipients(tuple(row.touser), tuple(row.toparty), tuple(row.totag)),
         body=row.body,
         files=tuple(row.files),
+        media_ids=media_ids,
         campaign=row.campaign,
     )
 

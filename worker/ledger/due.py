@@ -25,6 +25,13 @@ CANNOT_WAIT = """
     and least(expires_at, resend_until) < :quiet_until
 """
 
+# An upload that somebody wants and nobody is at; `upload` is its row, `sender` that of its sender.
+UPLOAD_DUE = """
+    upload.try_at <= wecom.clock() and (upload.lease_until is null or upload.lease_until <= wecom.clock())
+    and upload.wanted_until > wecom.clock()
+"""
+UPLOADS_ALLOWED = "(sender.uploads_after is null or sender.uploads_after <= wecom.clock())"
+
 _MAY_SEND = "(sender.paused_reason is null or sender.paused_until <= wecom.clock())"
 
 LOOKED_AT = 10_000
@@ -101,7 +108,10 @@ _SENDERS_WITH_ERRANDS = text(f"""
         or sender.name in ({_senders_with("wecom.card_updates", "scheduled")})
             and {not_parked(Calls.CARD_UPDATES, "sender.name")}
     )
-    order by sender.name
+    union
+    select upload.sender from wecom.uploads as upload join wecom.senders as sender on sender.name = upload.sender
+    where {_MAY_SEND} and {UPLOAD_DUE} and {UPLOADS_ALLOWED}
+    order by name
 """)
 
 _NOW = text("select wecom.clock()")
@@ -145,6 +155,6 @@ class Due:
         return [DueSender(*row) for row in connection.execute(_SENDERS_WITH_DUE_MESSAGES, asked)]
 
     def senders_with_errands(self) -> list[str]:
-        """Return the senders with sent messages that wait to be recalled, or with cards that wait to be updated."""
+        """Return the senders with sent messages to be recalled, cards to be updated or files to be uploaded."""
         with self._engine.connect() as connection:
             return list(connection.scalars(_SENDERS_WITH_ERRANDS))

@@ -10,6 +10,7 @@ from sqlalchemy import Engine, func, or_, select, text
 
 from worker.ledger.card_updates import CardUpdateStatus, card_updates_of
 from worker.ledger.schema import AttemptRow, InvalidRecipientRow, MessageRow, Priority, State
+from worker.ledger.waiting_for_files import reason_to_wait
 from worker.messages import InvalidMessage, content_from_body
 from worker.messages.recipients import InvalidRecipients, Recipients
 
@@ -131,6 +132,8 @@ class History:
                 .order_by(InvalidRecipientRow.kind, InvalidRecipientRow.value)
             ).all()
             card_updates = card_updates_of(connection, message)
+            waits = row.state == State.SCHEDULED and row.files
+            error = (reason_to_wait(connection, message, row.attempt) if waits else None) or row.error
             whole = row.part_of or row.id
             parts = connection.scalars(
                 select(MessageRow.id)
@@ -154,7 +157,7 @@ class History:
             body=row.body,
             msgid=row.msgid,
             errcode=row.errcode,
-            error=row.error,
+            error=error,
             recall_requested_at=row.recall_requested_at,
             recalled_at=row.recalled_at,
             recall_error=row.recall_error,

@@ -1,10 +1,20 @@
-"""Statements about files: the bytes messages show, and the media_ids under which WeCom knows them."""
+"""Statements about files: the bytes messages show, and the media_ids under which WeCom knows them.
+
+`uploads.py` has those about the way from the one to the other.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
 from sqlalchemy import Connection, Engine, text
+
+SPARE_SECONDS = 4 * 3600
+"""A media_id is not used so shortly before its end: repetitions of a message of unknown fate need the same one.
+
+WeCom's duplicate check covers 4 hours at most (doc 90236), and nothing is repeated past it.
+"""
+USABLE = "media.sender = :sender and media.expires_at > wecom.clock() + make_interval(secs => :spare_seconds)"
 
 # A file that several messages show is kept once, as long as the last of them can need it.
 _KEEP_FILE = text("""
@@ -19,11 +29,7 @@ _DROP_FILES = text("""
       and not exists (select from wecom.schedules where kept.reference = any (schedules.files))
 """)
 
-_FIND = text("""
-    select media_id from wecom.media
-    where sender = :sender and reference = :reference and expires_at > wecom.clock() + make_interval(secs => :spare)
-""")
-_KEEP = text("""
+KEEP = text("""
     insert into wecom.media (sender, reference, media_id, expires_at)
     values (:sender, :reference, :media_id, wecom.clock() + make_interval(secs => :life))
     on conflict (sender, reference) do update set media_id = excluded.media_id, expires_at = excluded.expires_at
@@ -55,19 +61,6 @@ class Media:
         with self._engine.connect() as connection:
             row = connection.execute(_READ_FILE, {"reference": reference}).one_or_none()
         return StoredFile(row.reference, row.kind, row.filename, bytes(row.content)) if row else None
-
-    def find(self, sender: str, reference: str, spare_seconds: float) -> str | None:
-        """Return the media_id under which a sender's file can be used for so many more seconds, if there is one."""
-        parameters = {"sender": sender, "reference": reference, "spare": spare_seconds}
-        with self._engine.connect() as connection:
-            media_id: str | None = connection.scalar(_FIND, parameters)
-        return media_id
-
-    def keep(self, sender: str, reference: str, media_id: str, life_seconds: float) -> None:
-        """Remember under which media_id a file was uploaded."""
-        parameters = {"sender": sender, "reference": reference, "media_id": media_id, "life": life_seconds}
-        with self._engine.begin() as connection:
-            connection.execute(_KEEP, parameters)
 
     def forget(self, sender: str, reference: str, media_id: str) -> None:
         """Forget a media_id that WeCom refused, unless it has been replaced already."""

@@ -97,6 +97,8 @@ class SenderRow(Base):
     paused_until: Mapped[datetime | None] = mapped_column(comment="empty while paused: until somebody resumes it")
     park_seconds: Mapped[int] = mapped_column(server_default="0")
     settings: Mapped[dict[str, Any]] = mapped_column(server_default=text("'{}'"))
+    uploads_after: Mapped[datetime | None] = mapped_column(comment="WeCom limits its uploads until then")
+    upload_pause_seconds: Mapped[int] = mapped_column(server_default="0")
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
 
 
@@ -232,6 +234,9 @@ class MessageRow(Base):
     totag: Mapped[list[str]]
     body: Mapped[dict[str, Any]] = mapped_column(comment="as WeCom reads it; files stand in it by reference")
     files: Mapped[list[str]] = mapped_column(server_default=text("'{}'"), comment="references of the files in body")
+    media_ids: Mapped[list[str] | None] = mapped_column(
+        comment="of files, as the last claim chose them; a repetition of unknown fate needs the same"
+    )
 
     msgid: Mapped[str | None]
     response_code: Mapped[str | None]
@@ -310,6 +315,36 @@ class MediaRow(Base):
     reference: Mapped[str] = mapped_column(primary_key=True)
     media_id: Mapped[str]
     expires_at: Mapped[datetime]
+
+
+class UploadRow(Base):
+    """A file that due messages of a sender wait for."""
+
+    __tablename__ = "uploads"
+
+    sender: Mapped[str] = mapped_column(ForeignKey("senders.name", ondelete="CASCADE"), primary_key=True)
+    reference: Mapped[str] = mapped_column(primary_key=True)
+    try_at: Mapped[datetime] = mapped_column(comment="when it may be tried next")
+    lease_until: Mapped[datetime | None]
+    attempt: Mapped[int] = mapped_column(server_default="0", comment="claims so far; fences what is stored late")
+    pause_seconds: Mapped[int] = mapped_column(server_default="0", comment="after the last failure")
+    reason: Mapped[str | None] = mapped_column(comment="of the last failure")
+    wanted_until: Mapped[datetime] = mapped_column(comment="past it no message has asked for it for a while")
+
+
+class UploadWaitRow(Base):
+    """A message that was put off until a file is uploaded.
+
+    There may be hundreds of thousands of one file, so no foreign key is checked for each; they go with their upload.
+    """
+
+    __tablename__ = "upload_waits"
+    __table_args__ = (Index("upload_waits_upload", "sender", "reference"),)
+
+    message: Mapped[UUID] = mapped_column(primary_key=True)
+    reference: Mapped[str] = mapped_column(primary_key=True)
+    sender: Mapped[str]
+    attempt: Mapped[int] = mapped_column(comment="of the message when it was put off")
 
 
 class CardUpdateRow(Base):

@@ -54,6 +54,7 @@ class Answer:
         invalid: recipients that were not served although the call was accepted.
         http_status: None where no answer came.
         milliseconds: how long the call took.
+        file_gone: the provider does not have a file any more that the message shows; another upload can help.
     """
 
     category: Category
@@ -64,6 +65,7 @@ class Answer:
     invalid: InvalidRecipients = field(default_factory=InvalidRecipients)
     http_status: int | None = None
     milliseconds: int = 0
+    file_gone: bool = False
 
     @property
     def said(self) -> str:

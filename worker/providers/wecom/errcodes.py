@@ -33,7 +33,7 @@ class Retry(StrEnum):
     REFRESH_ONCE = "refresh_once"
     """A new token, once."""
     REUPLOAD_ONCE = "reupload_once"
-    """A new upload of the file, once."""
+    """A new upload of the file, once after each such answer."""
     WAIT = "wait"
     """The end of a limit's window, which WeCom does not name."""
     WAIT_NEXT_SUITE_TICKET = "wait_next_suite_ticket"
@@ -64,7 +64,8 @@ BEHAVIOUR: Mapping[tuple[Category, Retry], str] = MappingProxyType(
             "fails the message at once and does not try again; after a recall the message stays sent."
         ),
         (Category.CONTENT, Retry.REUPLOAD_ONCE): (
-            "uploads the file again once and sends the message again; refused once more, the message fails."
+            "uploads the file again and sends the message again, up to three times; then the message fails. Where an "
+            "earlier try is of unknown fate, it is unconfirmed instead: with another upload it could arrive twice."
         ),
         (Category.CONFIG, Retry.NO): (
             "pauses the sender with the reason; its messages wait and do not fail, until `wecom senders resume NAME`."
@@ -177,6 +178,11 @@ def behaviour_of(errcode: Errcode) -> str:
     if one_type is None:
         return behaviour
     return f"{behaviour} If it answers a {one_type}, it {BEHAVIOUR[category_of(errcode.code, one_type), Retry.NO]}"
+
+
+def needs_another_upload(code: int) -> bool:
+    """Say whether a code means that WeCom does not have a file any more."""
+    return code in ERRCODES and ERRCODES[code].retry is Retry.REUPLOAD_ONCE
 
 
 def explain(code: int) -> str:

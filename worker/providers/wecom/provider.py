@@ -12,7 +12,7 @@ from worker.messages.sender import Sender
 from worker.messages.wire import wire_form
 from worker.providers.base import Answer, Category, ProviderError, Upload, nothing
 from worker.providers.wecom.client import WeComClient
-from worker.providers.wecom.errcodes import category_of
+from worker.providers.wecom.errcodes import category_of, needs_another_upload
 from worker.providers.wecom.replies import Reply, name_in
 from worker.providers.wecom.tokens import Credential, Token, Tokens
 
@@ -77,7 +77,7 @@ class WeComChannel:
         answer = self._post("/cgi-bin/message/send", wire_form(body, recipients, self._agentid), before_leaving)
         if answer.category is Category.CONFIG:
             return replace(answer, category=category_of(answer.errcode, str(body.get("msgtype"))))
-        return answer
+        return replace(answer, file_gone=True) if answer.errcode and needs_another_upload(answer.errcode) else answer
 
     def recall(self, msgid: str) -> Answer:
         """Take one message back, within 24 hours of sending it (doc 94867)."""
