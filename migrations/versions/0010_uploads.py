@@ -36,18 +36,6 @@ def upgrade() -> None:
         ),
         schema="wecom",
     )
-    op.add_column(
-        "senders",
-        sa.Column(
-            "uploads_after", sa.DateTime(timezone=True), nullable=True, comment="WeCom limits its uploads until then"
-        ),
-        schema="wecom",
-    )
-    op.add_column(
-        "senders",
-        sa.Column("upload_pause_seconds", sa.Integer(), server_default="0", nullable=False),
-        schema="wecom",
-    )
     op.create_table(
         "uploads",
         sa.Column("sender", sa.Text(), nullable=False),
@@ -93,6 +81,4 @@ def downgrade() -> None:
     )
     op.drop_table("upload_waits", schema="wecom")
     op.drop_table("uploads", schema="wecom")
-    op.drop_column("senders", "upload_pause_seconds", schema="wecom")
-    op.drop_column("senders", "uploads_after", schema="wecom")
     op.drop_column("messages", "media_ids", schema="wecom")

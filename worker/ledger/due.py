@@ -30,7 +30,7 @@ UPLOAD_DUE = """
     upload.try_at <= wecom.clock() and (upload.lease_until is null or upload.lease_until <= wecom.clock())
     and upload.wanted_until > wecom.clock()
 """
-UPLOADS_ALLOWED = "(sender.uploads_after is null or sender.uploads_after <= wecom.clock())"
+UPLOADS_ALLOWED = not_parked(Calls.UPLOADS, "upload.sender")
 
 _MAY_SEND = "(sender.paused_reason is null or sender.paused_until <= wecom.clock())"
 

@@ -1,6 +1,6 @@
 """Statements about calls of one kind that wait, because WeCom counts each of its interfaces by itself (doc 90312).
 
-Messages wait by the pause of their sender; recalls and card updates wait here, and messages go on.
+Messages wait by the pause of their sender; recalls, card updates and uploads wait here, and messages go on.
 """
 
 from dataclasses import dataclass
@@ -19,8 +19,12 @@ _PARK = text("""
     set reason = excluded.reason, until = excluded.until, seconds = excluded.seconds
     where parked.until <= wecom.clock()
 """)
-_LAST = text("select seconds from wecom.parked_calls where sender = :sender and calls = :calls")
-_END = text("delete from wecom.parked_calls where sender = :sender and calls = :calls")
+LAST_PARKED = "select seconds from wecom.parked_calls where sender = :sender and calls = :calls"
+"""For how many seconds calls of one kind were parked last."""
+# A call that was under way when another met the limit says nothing about it.
+_END = text("""
+    delete from wecom.parked_calls where sender = :sender and calls = :calls and until <= wecom.clock()
+""")
 _END_ALL = text("delete from wecom.parked_calls where sender = :sender")
 _WAITING = text("""
     select sender, calls, reason, until from wecom.parked_calls where until > wecom.clock() order by sender, calls
@@ -32,6 +36,7 @@ class Calls(StrEnum):
 
     RECALLS = "recalls"
     CARD_UPDATES = "card updates"
+    UPLOADS = "uploads"
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,13 +64,18 @@ class ParkedCalls:
     def last(self, sender: str, calls: Calls) -> int:
         """Return for how many seconds these calls were parked last; 0 once one of them has succeeded."""
         with self._engine.connect() as connection:
-            return int(connection.scalar(_LAST, {"sender": sender, "calls": calls.value}) or 0)
+            return int(connection.scalar(text(LAST_PARKED), {"sender": sender, "calls": calls.value}) or 0)
 
     def park(self, sender: str, calls: Calls, reason: str, seconds: int) -> None:
         """Have these calls wait for a while, unless they wait already."""
-        row = {"sender": sender, "calls": calls.value, "reason": shortened(reason), "seconds": seconds}
         with self._engine.begin() as connection:
-            connection.execute(_PARK, row)
+            park(connection, sender, calls, reason, seconds)
+
+
+def park(connection: Connection, sender: str, calls: Calls, reason: str, seconds: int) -> None:
+    """Have calls of one kind wait for a while, unless they wait already."""
+    row = {"sender": sender, "calls": calls.value, "reason": shortened(reason), "seconds": seconds}
+    connection.execute(_PARK, row)
 
 
 def end_parking(connection: Connection, sender: str, calls: Calls) -> None:

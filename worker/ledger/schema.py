@@ -97,8 +97,6 @@ class SenderRow(Base):
     paused_until: Mapped[datetime | None] = mapped_column(comment="empty while paused: until somebody resumes it")
     park_seconds: Mapped[int] = mapped_column(server_default="0")
     settings: Mapped[dict[str, Any]] = mapped_column(server_default=text("'{}'"))
-    uploads_after: Mapped[datetime | None] = mapped_column(comment="WeCom limits its uploads until then")
-    upload_pause_seconds: Mapped[int] = mapped_column(server_default="0")
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
 
 

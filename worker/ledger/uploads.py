@@ -12,20 +12,20 @@ from sqlalchemy import Connection, Engine, TextClause, text
 
 from worker.ledger.due import UPLOAD_DUE, UPLOADS_ALLOWED
 from worker.ledger.media import KEEP, SPARE_SECONDS, USABLE
+from worker.ledger.parked_calls import LAST_PARKED, Calls, end_parking, park
 
 ROWS_AT_ONCE = 5000
 """So many messages change in one transaction: nobody who waits for one of them waits long."""
 
 _DUE = text(f"""
     select count(*) from (
-        select from wecom.uploads as upload join wecom.senders as sender on sender.name = upload.sender
+        select from wecom.uploads as upload
         where upload.sender = :sender and {UPLOAD_DUE} and {UPLOADS_ALLOWED} limit :most
     ) as due
 """)
 _CLAIM = text(f"""
     with next as (
-        select upload.reference, sender.upload_pause_seconds
-        from wecom.uploads as upload join wecom.senders as sender on sender.name = upload.sender
+        select upload.reference from wecom.uploads as upload
         where upload.sender = :sender and {UPLOAD_DUE} and {UPLOADS_ALLOWED}
           and (cast(:most_bytes as bigint) is null or not exists (
               select from wecom.media_files as file
@@ -38,7 +38,7 @@ _CLAIM = text(f"""
     set attempt = attempt + 1, lease_until = wecom.clock() + make_interval(secs => :lease_seconds)
     from next
     where upload.sender = :sender and upload.reference = next.reference
-    returning upload.reference, attempt, pause_seconds, next.upload_pause_seconds,
+    returning upload.reference, attempt, pause_seconds, coalesce(({LAST_PARKED}), 0) as limit_seconds,
               exists (select from wecom.media where {USABLE} and media.reference = upload.reference) as there
 """)
 
@@ -54,16 +54,6 @@ _TRY_AGAIN = text(f"""
     where {_OURS}
 """)
 _GIVE_BACK = text(f"update wecom.uploads set lease_until = null, reason = coalesce(:reason, reason) where {_OURS}")
-# Several uploads at once meet the same limit once.
-_LIMIT = text("""
-    update wecom.senders
-    set upload_pause_seconds = :seconds, uploads_after = wecom.clock() + make_interval(secs => :seconds)
-    where name = :sender and (uploads_after is null or uploads_after <= wecom.clock())
-""")
-_END_LIMIT = text("""
-    update wecom.senders set uploads_after = null, upload_pause_seconds = 0
-    where name = :sender and upload_pause_seconds > 0 and uploads_after <= wecom.clock()
-""")
 
 _NEXT_WAITS = text("""
     select message, attempt from wecom.upload_waits where sender = :sender and reference = :reference limit :most
@@ -177,6 +167,7 @@ class Uploads:
             "sender": sender,
             "lease_seconds": lease_seconds,
             "most_bytes": most_bytes,
+            "calls": Calls.UPLOADS.value,
             "spare_seconds": SPARE_SECONDS,
         }
         with self._engine.begin() as connection:
@@ -202,7 +193,7 @@ class Uploads:
                     "life": life_seconds,
                 },
             )
-            connection.execute(_END_LIMIT, {"sender": claimed.sender})
+            end_parking(connection, claimed.sender, Calls.UPLOADS)
         return True
 
     def wake(self, claimed: ClaimedUpload, lease_seconds: float) -> Settled:
@@ -228,7 +219,7 @@ class Uploads:
     def limit(self, claimed: ClaimedUpload, seconds: int, reason: str) -> None:
         """Give an upload back and make none for its sender for so many seconds."""
         with self._engine.begin() as connection:
-            connection.execute(_LIMIT, {"sender": claimed.sender, "seconds": seconds})
+            park(connection, claimed.sender, Calls.UPLOADS, reason, seconds)
             connection.execute(_GIVE_BACK, claimed.key | {"reason": reason})
 
     def give_back(self, claimed: ClaimedUpload) -> None:
