@@ -233,7 +233,8 @@ def test_a_paused_campaign_stops_within_a_chunk_and_completes_when_it_is_resumed
     make(producer, 700)
     assert send(office) == 200
     paused = producer.pause_campaign("payday")
-    assert (paused.paused_reason, paused.counts) == ("paused by hand", {State.SENT: 200, State.SCHEDULED: 500})
+    assert paused.paused_reason == "paused by hand"
+    assert 0 < paused.counts[State.SENT] == 700 - paused.counts[State.SCHEDULED] <= 200
     assert send(office) == 0
     assert ledger.due.senders(100, None) == []
     reap(office)
@@ -296,7 +297,8 @@ def test_a_campaign_of_which_too_many_messages_fail_pauses_by_itself(
     assert stopped.paused_reason is not None
     assert "messages failed" in stopped.paused_reason
     send_all(office)
-    assert producer.campaign_status("payday").counts == {State.FAILED: 200, State.SCHEDULED: 300}
+    counts = producer.campaign_status("payday").counts
+    assert 50 <= counts[State.FAILED] == 500 - counts[State.SCHEDULED] <= 200
 
     simulator.clear_faults()
     assert producer.retry_campaign("payday").counts == {State.SCHEDULED: 500}

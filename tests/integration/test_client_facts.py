@@ -153,7 +153,7 @@ def test_a_handshake_that_never_ends_is_given_up_at_the_connect_time_out(make_cl
         began = time.monotonic()
         answer = _send(make_client(f"https://{HOST}:{server.port}"))
         assert answer.category is Category.UNREACHABLE
-        assert time.monotonic() - began < 3
+        assert time.monotonic() - began < 6
 
 
 def test_a_tunnel_that_is_promised_a_byte_at_a_time_is_given_up_at_the_connect_time_out(
@@ -167,7 +167,7 @@ def test_a_tunnel_that_is_promised_a_byte_at_a_time_is_given_up_at_the_connect_t
         began = time.monotonic()
         answer = _send(make_client("https://qyapi.weixin.qq.com", proxy=proxy.address))
         assert answer.category is Category.UNREACHABLE
-        assert time.monotonic() - began < 3
+        assert time.monotonic() - began < 6
 
 
 def test_a_connection_that_the_server_closed_while_it_was_idle_costs_no_message(make_client: MakeClient) -> None:

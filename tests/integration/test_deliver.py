@@ -484,6 +484,24 @@ def test_a_database_that_is_away_for_a_moment_costs_no_answer(
     assert str(ledger.senders.find("hr").paused_reason).startswith("60020")
 
 
+def test_what_had_not_left_goes_back_at_once_when_answers_cannot_be_stored(
+    office: Office,
+    ledger: Ledger,
+    producer: Producer,
+    simulator: SimulatorControl,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    simulator.change_settings(latency=0.2)
+    ids = producer.send_many(SendRequest("hr", Text(content="hi"), users=[f"u{n}"]) for n in range(200))
+    monkeypatch.setattr(office.ledger.deliveries, "settle", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        run(office)
+    left = simulator.counters().deliveries
+    assert 0 < left < len(ids)
+    assert ledger.history.counts("hr") == {State.SENDING: left, State.SCHEDULED: len(ids) - left}
+    assert not any(producer.status(one).attempts for one in ids)
+
+
 def test_a_slow_sender_does_not_hold_up_the_urgent_message_of_another(
     office: Office, ledger: Ledger, producer: Producer, simulator: SimulatorControl, eventually: Callable[..., None]
 ) -> None:

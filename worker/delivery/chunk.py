@@ -85,6 +85,18 @@ class Chunk:
                 self._look()
             still_working()
 
+    def give_up(self) -> None:
+        """Let nothing more leave, and give back what did not; the answers of what did are lost."""
+        self.hearing.halt()
+        unsent: list[ClaimedMessage] = []
+        until = elapsed() + self._office.slowest_call
+        while self._unanswered and elapsed() < until:
+            for one in self._batch():
+                del self._unanswered[one.message.id]
+                if one.answer is None:
+                    unsent.append(one.message)
+        self._patiently(lambda: self._office.ledger.deliveries.release(self._sender.name, unsent))
+
     def _look(self) -> None:
         try:
             self.hearing.look(self._unanswered.values())
@@ -102,8 +114,8 @@ class Chunk:
         settlements = [self._settlement(one.message, one.answer) for one in batch if one.answer is not None]
         unsent = [one.message for one in batch if one.answer is None]
         self._correct_counters(batch)
-        recalling = self._patiently(lambda: ledger.deliveries.settle(name, settlements)) if settlements else 0
         self._patiently(lambda: ledger.deliveries.release(name, unsent))
+        recalling = self._patiently(lambda: ledger.deliveries.settle(name, settlements)) if settlements else 0
         self._watch_campaigns(batch, settlements)
         if self._sender.park_seconds and any(one.category == Category.ACCEPTED for one in settlements):
             self._patiently(lambda: ledger.senders.end_parking(name))

@@ -74,6 +74,6 @@ def deliver(office: Office, name: str, still_working: Callable[[], None]) -> Del
     try:
         chunk.deliver(still_working)
     except BaseException:
-        hearing.halt()  # nobody would store the answers of the rest
+        chunk.give_up()
         raise
     return Delivery(len(claimed), more_due=len(claimed) == settings.chunk and not hearing.halted)
