@@ -4,9 +4,10 @@ import pytest
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add the two options of the chaos."""
+    """Add the options of the chaos."""
     parser.addoption("--chaos", choices=("short", "long"), default="short", help="how many messages and faults")
     parser.addoption("--seeds", type=int, default=1, help="how many different courses of events")
+    parser.addoption("--only", default="", help="the faults of plan.py that happen; without it all")
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

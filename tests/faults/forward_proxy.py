@@ -54,7 +54,7 @@ class ForwardProxy(FaultProxy):
 
     async def _tunnel(self, client: Side, target: str, first: bytes) -> tuple[Side, Conversation, bytes] | None:
         request = Request("CONNECT", target)
-        self.requests.append(request)
+        self.note(request)
         rule = self.rules.choose(request)
         if rule is not None and rule.action is Action.CUT:
             raise CutError(reset=rule.reset)

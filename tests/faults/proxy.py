@@ -11,8 +11,10 @@ import asyncio
 import socket
 import ssl
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -23,11 +25,19 @@ from faults.rules import Action, Rule, Rules
 Upstream = tuple[str, int] | str
 """Host and port, or the path of a unix socket."""
 
-REMEMBERED = 200_000
+REMEMBERED = 50_000
 ORDER_SECONDS = 30
 LOOPBACK = "127.0.0.1"
 
 _Result = TypeVar("_Result")
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """A request, and when it came, in Unix seconds."""
+
+    at: float
+    request: Request
 
 
 class FaultProxy:
@@ -47,7 +57,7 @@ class FaultProxy:
         tls: ssl.SSLContext | None = None,
     ) -> None:
         self.rules = Rules()
-        self.requests: deque[Request] = deque(maxlen=REMEMBERED)
+        self.requests: deque[Seen] = deque(maxlen=REMEMBERED)
         """What was asked for, the latest last."""
         self.connections = 0
         """How many connections were accepted."""
@@ -124,6 +134,10 @@ class FaultProxy:
         del client
         return await connected(self._upstream), self._conversation(), b""
 
+    def note(self, request: Request) -> None:
+        """Write down what was asked for."""
+        self.requests.append(Seen(time.time(), request))
+
     def _order(self, order: Coroutine[Any, Any, _Result]) -> _Result:
         return asyncio.run_coroutine_threadsafe(order, self._loop).result(ORDER_SECONDS)
 
@@ -157,7 +171,7 @@ class FaultProxy:
             opened = await self.open(client)
             if opened is not None:
                 server, conversation, first = opened
-                await Link(client, server, conversation, self.rules, self.requests.append, self._flowing).run(first)
+                await Link(client, server, conversation, self.rules, self.note, self._flowing).run(first)
         except OSError:
             client.end(reset=True)
         except asyncio.CancelledError:
