@@ -4,15 +4,15 @@ import random
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from functools import partial
 from typing import TypeVar
+from uuid import UUID
 
 from chaos.house import SENDERS
 from chaos.plan import Traffic
 from redis import RedisError
 from sqlalchemy.exc import SQLAlchemyError
 
-from worker import File, LedgerError, Producer, SendRequest, Text
+from worker import File, LedgerError, PerhapsStored, Producer, SendRequest, Text
 
 PORTION = 250
 PATIENCE = 120
@@ -77,10 +77,28 @@ def store_keyed(producer: Producer, requests: list[SendRequest]) -> None:
 
 
 def store_unkeyed(producer: Producer, traffic: Traffic) -> None:
-    """Store one at a time without keys; an error says that nothing was stored, so it is sent again."""
+    """Store one at a time without keys: what an error says decides how it is sent again."""
     for n, sender in zip(range(traffic.unkeyed), _in_turn(), strict=False):
-        message, user = Text(content=f"Unkeyed {n}"), f"plain{n}"
-        until_it_works(partial(producer.send, sender, message, users=[user]))
+        until_it_works(_Unkeyed(producer, sender, n))
+
+
+class _Unkeyed:
+    """One message of a program that knows no keys."""
+
+    def __init__(self, producer: Producer, sender: str, number: int) -> None:
+        self._producer = producer
+        self._sender = sender
+        self._number = number
+        self._perhaps: UUID | None = None
+
+    def __call__(self) -> None:
+        """Send it; if it was perhaps stored, send it under that id the next time."""
+        message, user = Text(content=f"Unkeyed {self._number}"), f"plain{self._number}"
+        try:
+            self._producer.send(self._sender, message, users=[user], message_id=self._perhaps)
+        except PerhapsStored as error:
+            (self._perhaps,) = error.ids
+            raise
 
 
 def store_campaigns(producer: Producer, traffic: Traffic) -> None:
