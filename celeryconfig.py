@@ -26,7 +26,8 @@ else:
         "socket_connect_timeout": 5,
         "socket_keepalive": True,  # a dead peer is noticed between two health checks
         "health_check_interval": 25,
-        "retry_on_timeout": True,
+        # no retry_on_timeout: redis-py would open the connection on which kombu waits for news anew, without
+        # subscribing again, and the worker would wait there for ever
     }
     queue_options = {}
 broker_heartbeat = (

@@ -1,6 +1,6 @@
 """Bells tell workers that something is due; losing or doubling them does no harm."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -16,6 +16,7 @@ from worker.delivery.reap import reap
 from worker.delivery.serve import serve
 from worker.ledger import Ledger
 from worker.messages.sender import Sender
+from worker.processes import WORKER, CeleryProcess
 from worker.redis_connection import open_redis
 from worker.simulator.control import SimulatorControl
 
@@ -180,3 +181,19 @@ def test_a_stopping_worker_claims_nothing_more(office: Office, producer: Produce
     producer.send("hr", Text(content="hi"), users=["a"])
     office.stopping.set()
     assert serve(office, "hr", 0) == 0
+
+
+def test_a_worker_whose_idle_connection_to_redis_is_reset_goes_on(
+    producer: Producer,
+    redis_url: str,
+    simulator: SimulatorControl,
+    start: Callable[..., CeleryProcess],
+    eventually: Callable[..., None],
+) -> None:
+    start(WORKER)
+    producer.send("hr", Text(content="before"), users=["zhangsan"])
+    eventually(simulator.served)
+    with Redis.from_url(redis_url) as redis:
+        assert redis.client_kill_filter(_type="pubsub") > 0
+    producer.send("hr", Text(content="after"), users=["zhangsan"])
+    eventually(lambda: simulator.served() == {"zhangsan": ["before", "after"]})
