@@ -101,10 +101,10 @@ PROBES: dict[str, list[tuple[object, str | None]]] = {
     "text": [("x", None), (" ", "is empty"), (5, "must be")],
     "appid": [
         ("wx0123456789abcdef", None),
-        ("x" * 128, None),
-        ("x" * 129, "129 bytes of UTF-8, at most 128"),
-        ("wx 1", "must hold no blanks"),
-        ("wx\n", "must hold no blanks"),
+        ("wx" * 64, None),
+        ("wx" * 64 + "x", "129 bytes of UTF-8, at most 128"),
+        ("wx 1", "must be wx and then"),
+        ("wx1\n", "must be wx and then"),
         (5, "must be"),
     ],
     "userid": [

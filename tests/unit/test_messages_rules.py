@@ -39,9 +39,9 @@ LINES = [
 ]
 JUMPS = [
     {"type": 1, "title": "网站", "url": PAGE},
-    {"type": 2, "title": "小程序", "appid": "某小程序", "pagepath": "/index.html"},
+    {"type": 2, "title": "小程序", "appid": "wx123123123123123", "pagepath": "/index.html"},
 ]
-ACTION = {"type": 2, "url": PAGE, "appid": "某小程序", "pagepath": "/index.html"}
+ACTION = {"type": 2, "url": PAGE, "appid": "wx123123123123123", "pagepath": "/index.html"}
 CARDS_AS_PUBLISHED: dict[str, dict[str, Any]] = {
     "text_notice": {
         "source": SOURCE,
@@ -399,7 +399,7 @@ def test_lists_that_may_be_empty_are_sent_empty(name: str) -> None:
 @pytest.mark.parametrize(
     ("changes", "complaint"),
     [
-        ({"appid": "wx"}, "news.articles[0].pagepath: is missing, needed with appid"),
+        ({"appid": "wx1"}, "news.articles[0].pagepath: is missing, needed with appid"),
         ({"pagepath": "p"}, "news.articles[0].appid: is missing, needed with pagepath"),
         ({}, "news.articles[0].url: is missing; give url, or appid and pagepath"),
     ],

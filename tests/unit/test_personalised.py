@@ -127,7 +127,7 @@ def test_rules_that_concern_several_fields_hold_for_what_is_filled_in() -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@settings(max_examples=settings.default.max_examples // 8, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=settings.default.max_examples // 12, deadline=None, suppress_health_check=list(HealthCheck))
 @given(data=some.data())
 def test_the_form_and_the_texts_make_what_plain_jinja2_makes(kind: str, data: some.DataObject) -> None:
     case = data.draw(personalised(kind))
