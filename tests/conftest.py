@@ -30,6 +30,9 @@ from worker.simulator.control import SimulatorControl
 from worker.simulator.process import running_simulator
 
 # pytest --hypothesis-profile=long -o timeout=1800 tests/integration/test_models_against_simulator.py
+# A busy machine is no reason to fail.
+hypothesis.settings.register_profile("patient", suppress_health_check=[hypothesis.HealthCheck.too_slow], deadline=None)
+hypothesis.settings.load_profile("patient")
 hypothesis.settings.register_profile("long", max_examples=10_000, deadline=None)
 
 # A shell that runs the tests in the background has them, and all they start, ignore Ctrl-C.

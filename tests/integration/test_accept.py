@@ -2,7 +2,8 @@
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, timezone
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -223,3 +224,25 @@ def test_without_a_duplicate_check_the_ledger_says_so(producer: Producer) -> Non
 def test_a_request_has_no_say_in_the_id_of_its_message() -> None:
     with pytest.raises(TypeError, match="unexpected keyword argument 'id'"):
         SendRequest("hr", HELLO, users=["zhangsan"], id=UUID(int=1))  # type: ignore[call-arg]
+
+
+@pytest.mark.parametrize(
+    ("changes", "complaint"),
+    [
+        ({"everyone": "no"}, "everyone: True or False is needed"),
+        ({"everyone": 1}, "everyone: True or False is needed"),
+        ({"urgent": "no"}, "urgent: True or False is needed"),
+        ({"idempotency_key": 5}, "idempotency_key: a text of 1 to 255 characters is needed"),
+        ({"at": datetime(9999, 12, 31, 23, 59, tzinfo=timezone(timedelta(hours=-12)))}, "at: .* not a time that can"),
+    ],
+)
+def test_what_is_no_flag_key_or_time_is_refused_by_name(
+    producer: Producer, changes: dict[str, Any], complaint: str
+) -> None:
+    with pytest.raises(InvalidMessage, match=complaint):
+        producer.send("hr", Text(content="hello"), **{"users": ["zhangsan"]} | changes)
+
+
+def test_a_sender_that_is_no_name_is_refused(producer: Producer) -> None:
+    with pytest.raises(InvalidMessage, match="sender: the name of a sender is needed"):
+        producer.send(None, Text(content="hello"), users=["zhangsan"])  # type: ignore[arg-type]

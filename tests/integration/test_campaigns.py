@@ -393,3 +393,11 @@ def test_an_unknown_or_ambiguous_name_is_a_clear_error(producer: Producer, ledge
         producer.campaign_status("payday")
     assert producer.campaign_status("payday", sender="it").sender == "it"
     assert [campaign.sender for campaign in producer.campaigns(sender="it")] == ["it"]
+
+
+def test_a_value_that_is_none_is_refused_and_can_be_written_away(producer: Producer) -> None:
+    rows = [{"userid": "a", "name": "A"}, {"userid": "b", "name": None}]
+    with pytest.raises(InvalidMessage, match=r"recipient 2: text\.content: a value is None"):
+        producer.campaign("greeting", sender="hr", message=Text(content="{{ name }}, hi"), recipients=rows)
+    template = Text(content="{{ name or 'colleague' }}, hi")
+    assert producer.campaign("greeting", sender="hr", message=template, recipients=rows).messages == 2

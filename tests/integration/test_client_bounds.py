@@ -6,6 +6,7 @@ import ssl
 import time
 import tracemalloc
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -191,6 +192,42 @@ def test_no_call_gets_the_answer_to_another(
     categories = {one.category for one in answers.values()}
     assert categories <= {Category.ACCEPTED, Category.UNCERTAIN}
     assert not all_accepted or categories == {Category.ACCEPTED}
+
+
+@pytest.mark.parametrize("content", [b'{"errcode":81013,"errmsg":"nobody"}', b'{"errcode":0,"errmsg":"ok"}'])
+def test_an_answer_without_a_msgid_that_comes_twice_is_not_taken_for_the_next_one(
+    context: tuple[ssl.SSLContext | None, str], content: bytes
+) -> None:
+    def answer(asked: Asked) -> None:
+        if "odd" in asked.line:
+            asked.wire.sendall(ok(content))
+            asked.stopping.wait(0.05)
+            with suppress(OSError):
+                asked.wire.sendall(ok(content))
+        else:
+            asked.stopping.wait(0.1)
+            asked.wire.sendall(_own(asked))
+
+    with RawServer(answer, context[0]) as server:
+        client = _client(server, context[1])
+        for n in range(4):
+            assert _send(client, "/odd").msgid is None
+            assert _send(client, f"/m{n}").msgid == f"m{n}"
+        client.close()
+
+
+def test_an_answer_that_comes_again_after_two_other_calls_is_recognised(
+    context: tuple[ssl.SSLContext | None, str],
+) -> None:
+    def answer(asked: Asked) -> None:
+        asked.wire.sendall(ok(b'{"errcode":0,"msgid":"m0"}') if asked.number == 3 else _own(asked))
+
+    with RawServer(answer, context[0]) as server:
+        client = _client(server, context[1])
+        answers = [_send(client, f"/m{n}") for n in range(4)]
+        client.close()
+    assert [one.category for one in answers] == [*[Category.ACCEPTED] * 3, Category.UNCERTAIN]
+    assert server.connections == 1
 
 
 def test_what_comes_over_an_idle_connection_is_never_an_answer() -> None:

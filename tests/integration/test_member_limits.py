@@ -138,3 +138,55 @@ def _until_all_are_served(simulator: SimulatorControl, number: int, finished: th
             return
         finished.wait(0.1)
     raise AssertionError("not all messages were served within a minute")
+
+
+def test_two_senders_of_one_app_share_its_limits(
+    office: Office, ledger: Ledger, producer: Producer, simulator: SimulatorControl
+) -> None:
+    ledger.senders.add(Sender("again", "wecom", 1000002, {"corpid": "ww-simulator", "corpsecret": "simulator-secret"}))
+    for sender in ("hr", "again"):
+        producer.send_many(to("a", 20, sender))
+        deliver(office, sender, lambda: None)
+    assert len(simulator.served()["a"]) == 30
+    office.redis.flushall()
+    producer.send_many(to("a", 10, "hr"))
+    deliver(office, "hr", lambda: None)
+    assert simulator.counters().dropped == 0
+    assert len(simulator.served()["a"]) == 30
+
+
+def test_repetitions_of_unknown_fate_count_when_redis_was_flushed_before_they_go(
+    office: Office, ledger: Ledger, producer: Producer, simulator: SimulatorControl
+) -> None:
+    simulator.add_fault("reset_after", endpoint="send")
+    producer.send_many(to("a", 30))
+    deliver(office, "hr", lambda: None)
+    simulator.clear_faults()
+    producer.send_many(SendRequest("hr", Text(content=f"urgent {n}"), users=["a"], urgent=True) for n in range(20))
+    with ledger.engine.begin() as connection:
+        connection.exec_driver_sql("update wecom.messages set send_at = now() where state = 'scheduled'")
+    office.redis.flushall()
+    for _ in range(3):
+        deliver(office, "hr", lambda: None)
+    assert simulator.counters().dropped == 0
+    assert len(simulator.served()["a"]) == 30
+
+
+def test_what_is_admitted_already_counts_when_redis_is_flushed_amid_a_chunk(
+    office: Office, producer: Producer, simulator: SimulatorControl, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(counters, "COUNTED_AT_ONCE", 5)
+    genuine, calls = office.quota._reserve, []  # noqa: SLF001 - the flush comes between two of its calls
+
+    def reserve(keys: list[str], arguments: list[int]) -> object:
+        calls.append(keys)
+        if len(calls) == 5:
+            office.redis.flushall()
+        return genuine(keys, arguments)
+
+    monkeypatch.setattr(office.quota, "_reserve", reserve)
+    producer.send_many(to("a", 60))
+    deliver(office, "hr", lambda: None)
+    assert len(calls) > 5
+    assert simulator.counters().dropped == 0
+    assert len(simulator.served()["a"]) <= 30

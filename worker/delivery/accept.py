@@ -30,6 +30,7 @@ from worker.ledger import (
 from worker.messages import Content, InvalidMessage
 from worker.messages.content import sendable
 from worker.messages.recipients import Recipients, audience, split
+from worker.messages.refusals import described
 
 CLOCK_TOLERANCE = timedelta(seconds=60)
 """A due time so little in the past means now: clocks differ and requests travel."""
@@ -88,6 +89,11 @@ def check(request: SendRequest, rules: AcceptanceRules) -> CheckedRequest:
         raise InvalidMessage(
             f'message: a message like Text(content="...") is needed, not {type(request.message).__name__}'
         )
+    if not isinstance(request.sender, str):
+        raise InvalidMessage(f"sender: the name of a sender is needed, not {described(request.sender)}")
+    for field, flag in (("everyone", request.everyone), ("urgent", request.urgent)):
+        if not isinstance(flag, bool):
+            raise InvalidMessage(f"{field}: True or False is needed, not {described(flag)}")
     for field, moment in (("at", request.at), ("expires", request.expires)):
         if moment is not None:
             with_zone(field, moment)
@@ -96,17 +102,20 @@ def check(request: SendRequest, rules: AcceptanceRules) -> CheckedRequest:
         raise InvalidMessage(
             f"everyone: a {request.message.msgtype} cannot be sent to @all (doc 90236); name departments"
         )
-    key = request.idempotency_key
-    if key is not None and (not isinstance(key, str) or not 1 <= len(key) <= LONGEST_KEY):
-        raise InvalidMessage(f"idempotency_key: 1 to {LONGEST_KEY} characters are needed")
-    if key is not None:
-        try:
-            sendable(key)
-        except ValueError as error:
-            raise InvalidMessage(f"idempotency_key: {error}") from None
+    if request.idempotency_key is not None:
+        _check_key(request.idempotency_key)
     message_id = uuids.uuid7() if request.message_id is None else _chosen_id(request.message_id)
     content, files = take_over_files(request.message, rules.media_hosts)
     return CheckedRequest(request, content, tuple(split(recipients)), tuple(files), message_id)
+
+
+def _check_key(key: object) -> None:
+    if not isinstance(key, str) or not 1 <= len(key) <= LONGEST_KEY:
+        raise InvalidMessage(f"idempotency_key: a text of 1 to {LONGEST_KEY} characters is needed")
+    try:
+        sendable(key)
+    except ValueError as error:
+        raise InvalidMessage(f"idempotency_key: {error}") from None
 
 
 def _chosen_id(value: object) -> UUID:

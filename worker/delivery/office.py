@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from redis import Redis
 
 from worker.delivery.accept import AcceptanceRules
+from worker.delivery.apps import SendersOfApps
 from worker.delivery.bell import Bell, Publish
 from worker.delivery.campaign_watch import CampaignWatch
 from worker.delivery.default_sender import ensure_default_sender
@@ -95,12 +96,19 @@ def open_office(settings: Settings, publish: Publish) -> Office:
     require_migrated(ledger.engine)
     ensure_default_sender(ledger, settings)
     redis = open_redis(servers.redis_url)
+    providers = open_providers(settings, redis, key_ring)
     return Office(
         settings=settings,
         ledger=ledger,
         redis=redis,
-        providers=open_providers(settings, redis, key_ring),
-        quota=Quota(redis, ledger.usage, quiet_windows(settings), settings.lease_seconds),
+        providers=providers,
+        quota=Quota(
+            redis,
+            ledger.usage,
+            quiet_windows(settings),
+            settings.lease_seconds,
+            SendersOfApps(ledger.senders, providers),
+        ),
         campaign_watch=CampaignWatch(ledger.campaigns, settings.campaign_failure_share),
         bell=Bell(redis, publish, settings.deliveries),
         quiet=quiet_windows(settings),

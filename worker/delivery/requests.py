@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, Self
 from uuid import UUID
 
@@ -95,4 +95,8 @@ def with_zone(field: str, value: datetime) -> datetime:
         raise InvalidMessage(
             f"{field}: {value.isoformat()} has no time zone; write {value.isoformat()}+08:00 or use aware datetimes"
         )
+    try:
+        value.astimezone(UTC)
+    except (OverflowError, ValueError):
+        raise InvalidMessage(f"{field}: {value.isoformat()} is not a time that can be kept") from None
     return value

@@ -1,6 +1,7 @@
 """Statements about senders: who can send, with what credentials, and who is paused."""
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
@@ -134,6 +135,20 @@ class Senders:
             row = self._row(connection, name)
             encrypted = connection.scalars(select(SenderRow.credentials).where(SenderRow.name == name)).one()
         return replace(_sender(row), credentials=self._keys.decrypt(encrypted)), row["now"]
+
+    def opened_like(self, sender: Sender) -> list[Sender]:
+        """Return the senders of the same provider and agentid with their credentials, as far as those can be read."""
+        with self._engine.connect() as connection:
+            names = connection.scalars(
+                select(SenderRow.name).where(
+                    (SenderRow.provider == sender.provider) & SenderRow.agentid.is_not_distinct_from(sender.agentid)
+                )
+            ).all()
+        opened = []
+        for name in names:
+            with suppress(SecretKeyError, UnknownSender):
+                opened.append(self.open(name)[0])
+        return opened
 
     def require(self, name: str, connection: Connection) -> datetime:
         """Check in a producer's transaction that a sender exists, and return the database's time.

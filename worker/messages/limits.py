@@ -236,7 +236,7 @@ UserId = Annotated[
 """A member's userid, at most 64 bytes (doc 90313, 40003) of these characters (doc 90195)."""
 
 AppId = Annotated[Words, Size(128, "bytes"), Pattern(r"^wx[0-9A-Za-z]+$", "must be wx and then letters and digits")]
-"""A mini program's appid: WeChat writes it as `wx` and 16 digits and letters. The length is ours, WeCom documents none."""
+"""A mini program's appid: WeChat writes it as `wx` and 16 digits and letters. The length is ours."""
 
 TaskId = Annotated[
     Characters,

@@ -106,6 +106,8 @@ class Template:
         template = self._template
         try:
             pieces = list(islice(template.root_render_func(template.new_context(row, shared=True)), MOST_PIECES))
+        except InvalidMessage as error:
+            raise InvalidMessage(f"{self._path}: {error}") from None
         except UndefinedError as error:
             raise InvalidMessage(f"{self._path}: {error.message}") from None
         except Exception as error:  # noqa: BLE001 - a template can fail in as many ways as its values can be wrong
@@ -130,8 +132,17 @@ def _decimals(value: Any, places: int = 2) -> str:  # noqa: ANN401 - whatever a 
     return f"{float(value):.{min(max(places, 0), 20)}f}"
 
 
+def _something(value: Any) -> Any:  # noqa: ANN401 - whatever a template writes
+    """Refuse what is no value: nobody wants to be called None."""
+    if value is None:
+        raise InvalidMessage("a value is None; give one, or write {{ name or '' }} where none is needed")
+    return value
+
+
 def _environment() -> SandboxedEnvironment:
-    environment = SandboxedEnvironment(undefined=StrictUndefined, autoescape=False, keep_trailing_newline=True)
+    environment = SandboxedEnvironment(
+        undefined=StrictUndefined, autoescape=False, keep_trailing_newline=True, finalize=_something
+    )
     environment.filters = {name: environment.filters[name] for name in FILTERS} | {"decimals": _decimals}
     environment.globals.clear()
     return environment

@@ -153,6 +153,10 @@ class Provider(Protocol):
         """
         ...
 
+    def app(self, sender: Sender) -> str:
+        """Name the app that a sender is: senders of one app share its limits."""
+        ...
+
     def open(self, sender: Sender) -> Channel:
         """Authenticate as the sender, once for many messages.
 

@@ -1,8 +1,9 @@
 """The counters of WeCom's limits: what passes them is silently dropped or blocked (doc 90312).
 
-Counted are, for each sender: messages to a member in any 60 s (30) and in any hour (1000), person-times a natural day
-in Beijing (account cap x 200), and calls a minute if the sender has such a limit. The counters are in Redis, one string
-of times for each member addressed within the hour; one Lua call decides about a whole chunk.
+Counted are, for each app, whichever of its senders sends: messages to a member in any 60 s (30) and in any hour (1000),
+person-times a natural day in Beijing (account cap x 200), and calls a minute if the sender has such a limit. The
+counters are in Redis, one string of times for each member addressed within the hour; one Lua call decides about a whole
+chunk.
 
 A message that is admitted counts until it is answered, however long it waits in its chunk and its call takes: the time
 noted for it is the last moment at which it can arrive. Once its answer is in, it counts from the answer, or not at
@@ -19,6 +20,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from importlib.resources import files
+from typing import Protocol
 from zoneinfo import ZoneInfo
 
 from redis import Redis, RedisError
@@ -63,12 +65,14 @@ class Reservation:
     Attributes:
         admitted: what may be sent.
         postponed: what has to wait, until when, and why.
+        app: for which it is counted.
         noted: the time that is noted for what was admitted, in 32-bit milliseconds.
         day: the day whose person-times were counted.
     """
 
     admitted: list[ClaimedMessage]
     postponed: list[Postponement]
+    app: str
     noted: int
     day: str
 
@@ -88,10 +92,37 @@ class Fate:
     called: bool
 
 
+class Apps(Protocol):
+    """Which senders are one app: WeCom counts by the app."""
+
+    def of(self, sender: Sender) -> str:
+        """Name the app of a sender."""
+        ...
+
+    def senders(self, sender: Sender) -> list[str]:
+        """Return the names of all senders of the same app."""
+        ...
+
+
+class EachItsOwn:
+    """Every sender is an app of its own."""
+
+    def of(self, sender: Sender) -> str:
+        """Name the app of a sender."""
+        return sender.name
+
+    def senders(self, sender: Sender) -> list[str]:
+        """Return the names of all senders of the same app."""
+        return [sender.name]
+
+
 class Quota:
     """The limits of all senders; safe to use from many threads and processes."""
 
-    def __init__(self, redis: Redis, usage: Usage, quiet: QuietWindows, lease_seconds: float) -> None:
+    def __init__(
+        self, redis: Redis, usage: Usage, quiet: QuietWindows, lease_seconds: float, apps: Apps | None = None
+    ) -> None:
+        self._apps = apps or EachItsOwn()
         self._lease_seconds = lease_seconds
         self._under_way = timedelta(seconds=lease_seconds + SLACK_SECONDS)
         self._redis = redis
@@ -108,7 +139,7 @@ class Quota:
         """
         # All messages of a claim have one time, and none leaves later than its lease allows.
         noted = (claimed[0].claimed_at if claimed else now) + self._under_way
-        reservation = Reservation([], [], _milliseconds(noted), _day_of(now))
+        reservation = Reservation([], [], self._apps.of(sender), _milliseconds(noted), _day_of(now))
         waiting: Counter[str] = Counter()
         for some in _portions(claimed):
             verdicts = self._verdicts(sender, some, now, reservation, claimed)
@@ -134,10 +165,10 @@ class Quota:
             elif another_day:
                 returned, moved = returned + persons, moved + persons
             time_noted = NOT_SENT if fate.arrived_by is None else _milliseconds(fate.arrived_by)
-            counted += ((_member_key(sender, userid), time_noted) for userid in _members(fate.message))
+            counted += ((_member_key(reservation.app, userid), time_noted) for userid in _members(fate.message))
             if sender.calls_per_minute:
-                counted.append((_calls_key(sender), _milliseconds(now) if fate.called else NOT_SENT))
-        days = [_day_key(sender, reservation.day), _day_key(sender, _day_of(now))]
+                counted.append((_calls_key(reservation.app), _milliseconds(now) if fate.called else NOT_SENT))
+        days = [_day_key(reservation.app, reservation.day), _day_key(reservation.app, _day_of(now))]
         try:
             for begin in range(0, max(1, len(counted)), COUNTED_AT_ONCE):
                 some = counted[begin : begin + COUNTED_AT_ONCE]
@@ -156,39 +187,48 @@ class Quota:
         reservation: Reservation,
         claimed: Sequence[ClaimedMessage],
     ) -> list[tuple[int, int, int]]:
-        keys = [_epoch_key(sender), _day_key(sender, reservation.day), _calls_key(sender)]
+        app = reservation.app
+        keys = [_epoch_key(app), _day_key(app, reservation.day), _calls_key(app)]
         arguments = [_milliseconds(now), reservation.noted, MINUTE, HOUR, PER_MINUTE, PER_HOUR]
         arguments += [_per_day(sender), sender.calls_per_minute or 0]
         for message in messages:
             members = _members(message)
-            keys += (_member_key(sender, userid) for userid in members)
+            keys += (_member_key(app, userid) for userid in members)
             arguments += (person_times(message, sender), len(members))
         answer: list[int] = self._reserve(keys, arguments)
         if answer and answer[0] == -1:
-            self._count_anew(sender, now, claimed)
+            self._count_anew(sender, now, reservation, claimed)
             answer = self._reserve(keys, arguments)
             if answer and answer[0] == -1:
                 raise RedisError("Redis was restarted or flushed while its counters were counted anew")
         return [(answer[i], answer[i + 1], answer[i + 2]) for i in range(0, len(answer), 3)]
 
-    def _count_anew(self, sender: Sender, now: datetime, claimed: Sequence[ClaimedMessage]) -> None:
-        """Count from the ledger what was sent lately; one process does, the others wait for it."""
-        name = f"{_epoch_key(sender)}:lock"
+    def _count_anew(
+        self, sender: Sender, now: datetime, reservation: Reservation, claimed: Sequence[ClaimedMessage]
+    ) -> None:
+        """Count from the ledger what was sent lately; one process does, the others wait for it.
+
+        Of the chunk itself only what is still to be admitted is left out: what has been admitted will be sent, and what
+        has an unknown fate perhaps was.
+        """
+        app = reservation.app
+        name = f"{_epoch_key(app)}:lock"
         lock = self._redis.lock(name, timeout=REBUILD_LOCK_SECONDS, sleep=0.05, thread_local=False, lock_class=OwnLock)
         # What is claimed would be of no use after a longer wait: its lease would not last any more.
         if not lock.acquire(blocking_timeout=self._lease_seconds / 2):
             raise RedisError("another worker has been counting anew for too long")
         try:
             run = str(self._redis.info("server")["run_id"])
-            if self._redis.get(_epoch_key(sender)) == run.encode():
+            if self._redis.get(_epoch_key(app)) == run.encode():
                 return
-            began, own, members = time.monotonic(), [message.id for message in claimed], 0
+            admitted = {message.id for message in reservation.admitted}
+            own = [one.id for one in claimed if one.id not in admitted and one.resend_until is None]
+            senders = self._apps.senders(sender)
+            began, members = time.monotonic(), 0
             with self._redis.pipeline(transaction=False) as pipeline:
-                for userid, times in self._usage.by_member(
-                    sender.name, HOUR / 1000, self._under_way.total_seconds(), own
-                ):
+                for userid, times in self._usage.by_member(senders, HOUR / 1000, self._under_way.total_seconds(), own):
                     packed = b"".join(struct.pack(">I", at % 2**32) for at in times[-PER_HOUR:])
-                    pipeline.set(_member_key(sender, userid), packed, px=HOUR + int(self._under_way / _MILLISECOND))
+                    pipeline.set(_member_key(app, userid), packed, px=HOUR + int(self._under_way / _MILLISECOND))
                     members += 1
                     if members % COUNTED_AT_ONCE == 0:
                         # Whoever lost the lock must not write over what its successor counts.
@@ -196,9 +236,9 @@ class Quota:
                         pipeline.execute()
                 lock.extend(REBUILD_LOCK_SECONDS, replace_ttl=True)
                 pipeline.execute()
-            used = self._usage.person_times(sender.name, _midnight(now), sender.account_cap or 1, own)
-            self._redis.set(_day_key(sender, _day_of(now)), used, ex=172_800)
-            self._redis.set(_epoch_key(sender), run)
+            used = self._usage.person_times(senders, _midnight(now), sender.account_cap or 1, own)
+            self._redis.set(_day_key(app, _day_of(now)), used, ex=172_800)
+            self._redis.set(_epoch_key(app), run)
             if members:
                 log.warning(
                     "Redis had no counters of %s; %d members counted anew from the ledger in %.1f s",
@@ -281,24 +321,24 @@ def _midnight(now: datetime) -> datetime:
     return now.astimezone(BEIJING).replace(hour=0, minute=0, second=0, microsecond=0)
 
 
-def _epoch_key(sender: Sender) -> str:
-    return f"wecom:quota:{sender.name}"
+def _epoch_key(app: str) -> str:
+    return f"wecom:quota:{app}"
 
 
 def _day_of(moment: datetime) -> str:
     return f"{moment.astimezone(BEIJING):%Y-%m-%d}"
 
 
-def _day_key(sender: Sender, day: str) -> str:
-    return f"wecom:day:{sender.name}:{day}"
+def _day_key(app: str, day: str) -> str:
+    return f"wecom:day:{app}:{day}"
 
 
-def _calls_key(sender: Sender) -> str:
-    return f"wecom:calls:{sender.name}"
+def _calls_key(app: str) -> str:
+    return f"wecom:calls:{app}"
 
 
-def _member_key(sender: Sender, userid: str) -> str:
-    return f"wecom:to:{sender.name}:{userid}"
+def _member_key(app: str, userid: str) -> str:
+    return f"wecom:to:{app}:{userid}"
 
 
 def _source(name: str) -> str:

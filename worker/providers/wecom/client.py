@@ -213,15 +213,17 @@ class WeComClient:
 
 
 def _reply(answer: HttpAnswer, milliseconds: int) -> Reply:
-    doubtful = True
+    reusable = False
     try:
         reply = read_reply(answer.status, answer.content, answer.fault, milliseconds)
         if reply.answer.msgid is not None and answer.repeats(reply.answer.msgid):
-            reason = "the answer is the one to the call before, come twice"
+            reason = "the answer is the one to an earlier call, come twice"
             reply = Reply(Answer(Category.UNCERTAIN, reason=reason, milliseconds=milliseconds), {})
-        doubtful = reply.answer.category is Category.UNCERTAIN
+        # Only an answer with a msgid of its own is recognised if it comes a second time, behind the next call. After
+        # any other the next call gets a new connection, or it could take that answer for its own.
+        reusable = reply.answer.msgid is not None and reply.answer.category is not Category.UNCERTAIN
     finally:
-        answer.give_back(doubtful=doubtful)
+        answer.give_back(reusable=reusable)
     return reply
 
 

@@ -9,6 +9,7 @@ what it takes is missing from the time to connect.
 import socket
 import struct
 import time
+from collections import deque
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any
@@ -29,6 +30,8 @@ ASK_SECONDS = 0.25
 """How often a request that can be stopped asks whether it shall go on."""
 SLACK_SECONDS = 0.1
 """A time-out that differs less from what is left is not set anew: that is a system call for each wait."""
+MSGIDS_REMEMBERED = 100
+"""An answer that comes twice comes soon after itself."""
 CUT_OFF = struct.pack("ii", 1, 0)
 """SO_LINGER: what the system has not sent yet is thrown away when the connection is closed."""
 
@@ -41,8 +44,8 @@ STOPPED = "the worker stops"
 class Connection(HTTPConnection):
     """A connection that knows the fact and keeps the time; see the module."""
 
-    latest_msgid: str | None = None
-    """Of the answers that came over this connection."""
+    msgids: deque[str]
+    """Of the latest answers that came over this connection."""
 
     _until = 0.0
     _time_out = -1.0
@@ -54,7 +57,8 @@ class Connection(HTTPConnection):
         Raises:
             OSError, HTTPError, CallBroken: there is none.
         """
-        self.latest_msgid = self._departure = None
+        self.msgids = deque(maxlen=MSGIDS_REMEMBERED)
+        self._departure = None
         self._until = time.monotonic() + float(self.timeout or 0)
         super().connect()
         self._time_out = -1.0

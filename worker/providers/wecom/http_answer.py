@@ -59,17 +59,20 @@ class HttpAnswer:
     _pool: Any = None
 
     def repeats(self, msgid: str) -> bool:
-        """Whether the answer before on this connection had this msgid, so that this one may be the same come twice.
+        """Whether an answer before on this connection had this msgid, so that this one is the same come twice.
 
-        No two calls have the same msgid. The next call gets what is left of a doubled answer if it comes so late that
+        No two calls have the same msgid. A later call gets what is left of a doubled answer if it comes so late that
         the connection is in use again.
         """
-        before, self._connection.latest_msgid = self._connection.latest_msgid, msgid
-        return bool(before == msgid)
+        seen = self._connection.msgids
+        if msgid in seen:
+            return True
+        seen.append(msgid)
+        return False
 
-    def give_back(self, *, doubtful: bool) -> None:
-        """Let the next call have the connection; a new one instead if what came over it was odd."""
-        if doubtful:
+    def give_back(self, *, reusable: bool) -> None:
+        """Let the next call have the connection, or a new one instead."""
+        if not reusable:
             self._connection.close()
         self._pool._put_conn(self._connection)  # noqa: SLF001 - what answers of urllib3 do
 

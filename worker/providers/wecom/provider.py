@@ -37,6 +37,10 @@ class WeCom:
         """Seconds from the begin of a call to its answer, with a new access token in between."""
         return self._client.slowest_call + RENEWAL_SECONDS
 
+    def app(self, sender: Sender) -> str:
+        """Name the app that a sender is: WeCom counts by corp and agent (doc 90312)."""
+        return f"{sender.credentials['corpid']}:{sender.agentid}"
+
     def open(self, sender: Sender) -> "WeComChannel":
         """Take the sender's access token, fetching one if need be.
 

@@ -68,13 +68,17 @@ def read_reply(status: int, content: bytes | None, fault: str, milliseconds: int
     if left_out:
         reason = f"{reason} ({left_out} more invalid recipients, too many or too long, are not kept)".strip()
         log.warning("WeCom named invalid recipients that cannot be kept, too many or too long: %s", left_out)
+    msgid, response_code = name_in(payload, "msgid"), name_in(payload, "response_code")
+    for field, name in (("msgid", msgid), ("response_code", response_code)):
+        if name is None and payload.get(field):
+            reason = f"{reason} (its {field} cannot be used)".strip()
     return Reply(
         Answer(
             category=category_of(errcode),
             errcode=errcode,
             reason=reason,
-            msgid=name_in(payload, "msgid"),
-            response_code=name_in(payload, "response_code"),
+            msgid=msgid,
+            response_code=response_code,
             invalid=invalid,
             http_status=status,
             milliseconds=milliseconds,
