@@ -11,7 +11,9 @@ import pytest
 from worker import Producer, SendRequest, State, Text
 from worker.delivery.deliver import deliver
 from worker.delivery.office import Office, open_office
+from worker.delivery.recall import carry_out_recalls
 from worker.ledger import Ledger
+from worker.messages.sender import Sender
 from worker.settings import Settings
 from worker.simulator.control import SimulatorControl
 
@@ -241,3 +243,32 @@ def test_while_the_ledger_cannot_be_asked_nothing_leaves(
         postgres_accepts(connections=True)
     assert [at for at in asked_after(simulator, away) if OBEYED_WITHIN + TRAVEL < at < back - away] == []
     assert ledger.history.counts("hr") == {State.SENT: MESSAGES}
+
+
+def test_a_recall_that_waits_for_a_thread_is_not_made_once_its_sender_is_paused(
+    slow_office: Office,
+    ledger: Ledger,
+    producer: Producer,
+    simulator: SimulatorControl,
+    eventually: Callable[..., None],
+) -> None:
+    simulator.add_app("ww-other", "other-secret", 77)
+    ledger.senders.add(Sender("other", "wecom", 77, {"corpid": "ww-other", "corpsecret": "other-secret"}))
+    message = producer.send("hr", Text(content="sent"), users=["a"])
+    deliver(slow_office, "hr", lambda: None)
+    simulator.add_fault("latency", endpoint="send", seconds=3)
+    producer.send_many(SendRequest("other", Text(content=f"{n}"), users=[f"u{n}"]) for n in range(2))
+    busy = threading.Thread(target=deliver, args=(slow_office, "other", lambda: None))
+    busy.start()
+    eventually(lambda: simulator.counters().deliveries == 3)
+    producer.recall(message)
+    recalling = threading.Thread(target=carry_out_recalls, args=(slow_office, "hr"))
+    recalling.start()
+    ledger.senders.pause("hr", "by hand")
+    recalling.join()
+    busy.join()
+    assert producer.status(message).state is State.RECALLING
+    assert simulator.counters().recalled == 0
+    ledger.senders.resume("hr")
+    carry_out_recalls(slow_office, "hr")
+    assert producer.status(message).state is State.RECALLED

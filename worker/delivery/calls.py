@@ -1,11 +1,13 @@
 """Makes calls that stand for themselves, a few at once: recalls and card updates."""
 
 import logging
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from worker.delivery.clock import elapsed
+from worker.delivery.hearing import LOOK_SECONDS
 from worker.delivery.office import Office
 from worker.delivery.outcome import PauseSender, decide
 from worker.delivery.patience import PAST_THE_LEASE_SECONDS, claim_surely, patiently
@@ -71,11 +73,48 @@ def carry_out(office: Office, name: str, errand: Errand[Claimed, Settled]) -> in
         patiently(lambda: errand.give_back(name, claimed), until, what)
         patiently(lambda: _stop(office, sender, errand.calls, answer), until, what, unless_stopping=office.stopping)
         return 0
-    answers = list(office.senders_at_work.map(lambda one: _answer(channel, one, errand.call), claimed))
-    _settle(errand, name, [errand.settlement(*one) for one in zip(claimed, answers, strict=True)], until, what)
-    if limit := _limit(answers):
-        patiently(lambda: park_calls(office, sender, errand.calls, limit), until, what, unless_stopping=office.stopping)
-    return len(claimed)
+    permit = _Permit(office, name, until - PAST_THE_LEASE_SECONDS - office.slowest_call)
+
+    def made(one: Claimed) -> Answer | None:
+        return _answer(channel, one, errand.call) if permit.holds() else None
+
+    tried = list(zip(claimed, office.senders_at_work.map(made, claimed), strict=True))
+    answers = [answer for _, answer in tried if answer is not None]
+    if kept := [one for one, answer in tried if answer is None]:
+        patiently(lambda: errand.give_back(name, kept), until, what)
+    if answers:
+        settled = [errand.settlement(one, answer) for one, answer in tried if answer is not None]
+        _settle(errand, name, settled, until, what)
+        if limit := _limit(answers):
+            patiently(
+                lambda: park_calls(office, sender, errand.calls, limit), until, what, unless_stopping=office.stopping
+            )
+    return len(answers)
+
+
+class _Permit:
+    """Whether calls that wait for a thread may still be made; one look into the ledger serves many for a moment."""
+
+    def __init__(self, office: Office, name: str, last_start: float) -> None:
+        self._office = office
+        self._name = name
+        self._last_start = last_start
+        self._looking = threading.Lock()
+        self._looked_at = elapsed()
+        self._stopped = False
+
+    def holds(self) -> bool:
+        """Say so: not past the lease, not while this worker stops, not once the sender is paused."""
+        with self._looking:
+            if elapsed() - self._looked_at > LOOK_SECONDS:
+                self._looked_at = elapsed()
+                try:
+                    self._stopped = self._office.ledger.senders.find(self._name).stopped
+                except Exception as error:
+                    if not is_passing(error):
+                        raise
+                    self._stopped = True  # while nobody can be asked, nothing leaves
+        return not self._stopped and not self._office.stopping.is_set() and elapsed() < self._last_start
 
 
 def rejected(answer: Answer) -> bool:
