@@ -232,7 +232,7 @@ def test_a_request_has_no_say_in_the_id_of_its_message() -> None:
         ({"everyone": "no"}, "everyone: True or False is needed"),
         ({"everyone": 1}, "everyone: True or False is needed"),
         ({"urgent": "no"}, "urgent: True or False is needed"),
-        ({"idempotency_key": 5}, "idempotency_key: a text of 1 to 255 characters is needed"),
+        ({"idempotency_key": 5}, "idempotency_key: 1 to 255 characters are needed, not "),
         ({"at": datetime(9999, 12, 31, 23, 59, tzinfo=timezone(timedelta(hours=-12)))}, "at: .* not a time that can"),
     ],
 )

@@ -254,7 +254,7 @@ def test_a_status_that_refuses_by_its_definition_says_that_nothing_was_passed_on
 
 def test_who_is_asked_is_asked_after_tunnel_and_handshake(make_client: MakeClient, authority: Authority) -> None:
     def hold_back() -> None:
-        asked.append((proxy.requests[0].kind, len(server.asked)))
+        asked.append((proxy.requests[0].request.kind, len(server.asked)))
         raise HeldBack
 
     asked: list[tuple[str, int]] = []

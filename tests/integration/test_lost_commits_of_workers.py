@@ -160,7 +160,8 @@ def test_messages_that_a_paused_sender_held_are_not_in_doubt(
         ledger.senders.resume("hr")
         work(office, until=lambda: ledger.history.counts("hr") == {State.SENT: 40})
         assert served_once(simulator) == dict.fromkeys(members, 1)
-        assert attempts(ledger) == ["config"] * refused
+        # On a busy machine a connection may not come about in a second; that leaves no doubt either.
+        assert [one for one in attempts(ledger) if one != "unreachable"] == ["config"] * refused
 
     assert rounds(round_) >= 5
 

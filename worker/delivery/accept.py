@@ -110,8 +110,10 @@ def check(request: SendRequest, rules: AcceptanceRules) -> CheckedRequest:
 
 
 def _check_key(key: object) -> None:
-    if not isinstance(key, str) or not 1 <= len(key) <= LONGEST_KEY:
-        raise InvalidMessage(f"idempotency_key: a text of 1 to {LONGEST_KEY} characters is needed")
+    if not isinstance(key, str):
+        raise InvalidMessage(f"idempotency_key: 1 to {LONGEST_KEY} characters are needed, not {described(key)}")
+    if not 1 <= len(key) <= LONGEST_KEY:
+        raise InvalidMessage(f"idempotency_key: 1 to {LONGEST_KEY} characters are needed")
     try:
         sendable(key)
     except ValueError as error:
