@@ -18,6 +18,7 @@ from worker.settings import Settings
 from worker.simulator.control import SimulatorControl
 
 MESSAGES = 60
+SLOW = {"connections": 2, "deliveries": 1, "lease_seconds": 60.0, "connect_timeout": 5.0, "read_timeout": 15.0}
 OBEYED_WITHIN = 1.0
 TRAVEL = 0.1
 """Seconds a request may be on its way on this machine, however busy it is."""
@@ -28,10 +29,7 @@ def slow_office(ledger: Ledger, chosen: Settings, simulator: SimulatorControl) -
     """A worker that needs 12 s for 60 messages: two calls at once, each of 0.4 s."""
     assert ledger.senders.names() == ["hr"]
     simulator.change_settings(latency=0.4)
-    settings = chosen.model_copy(
-        update={"connections": 2, "deliveries": 1, "lease_seconds": 60.0, "connect_timeout": 5.0, "read_timeout": 15.0}
-    )
-    office = open_office(settings, lambda *_: None)
+    office = open_office(chosen.model_copy(update=SLOW), lambda *_: None)
     yield office
     office.close()
 
@@ -175,17 +173,7 @@ def test_nothing_that_can_wait_leaves_once_a_quiet_window_has_begun(
     simulator.change_settings(latency=0.4)
     begin = datetime(2031, 3, 5, 8, 59, tzinfo=UTC)
     set_clock(begin - timedelta(seconds=3))
-    settings = chosen.model_copy(
-        update={
-            "connections": 2,
-            "deliveries": 1,
-            "lease_seconds": 60.0,
-            "connect_timeout": 5.0,
-            "read_timeout": 15.0,
-            "quiet_before": 60,
-            "quiet_after": 120,
-        }
-    )
+    settings = chosen.model_copy(update=SLOW | {"quiet_before": 60, "quiet_after": 120})
     office = open_office(settings, lambda *_: None)
     producer.send_many(requests)
     urgent = SendRequest("hr", Text(content="urgent"), users=["boss"], urgent=True)

@@ -40,9 +40,8 @@ INTERVALS = 3000
 """How many different duplicate check intervals tell messages of the same words apart."""
 FILES_KEPT = timedelta(days=30)
 """How long after its due time a message can still find its files."""
-
-
 ROWS_AT_ONCE = 1000
+"""So many requests are written with one statement."""
 
 
 class IdempotencyConflict(InvalidMessage):

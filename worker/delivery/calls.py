@@ -9,7 +9,7 @@ from typing import Generic, TypeVar
 from worker.delivery.clock import elapsed
 from worker.delivery.hearing import LOOK_SECONDS
 from worker.delivery.office import Office
-from worker.delivery.outcome import PauseSender, decide
+from worker.delivery.outcome import OUR_OWN_FAULT, PauseSender, decide
 from worker.delivery.patience import PAST_THE_LEASE_SECONDS, claim_surely, patiently
 from worker.delivery.stopping import park_calls, stop_sender
 from worker.ledger import Calls, is_passing
@@ -23,7 +23,6 @@ Settled = TypeVar("Settled")
 
 AGAIN_SECONDS = 5.0
 """How long a call that met a passing fault waits before it is made again."""
-OUR_OWN_FAULT = Answer(Category.UNCERTAIN, reason="a fault in wecom-worker; its log has the details")
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +56,8 @@ def carry_out(office: Office, name: str, errand: Errand[Claimed, Settled]) -> in
     if sender.stopped:
         return 0
     what, lease_seconds = f"{errand.calls} of {name}", office.settings.lease_seconds
-    until = elapsed() + lease_seconds + PAST_THE_LEASE_SECONDS
+    lease_ends = elapsed() + lease_seconds
+    until = lease_ends + PAST_THE_LEASE_SECONDS
     claimed = claim_surely(
         lambda: errand.claim(name, office.calls_at_once(sender), lease_seconds),
         lambda unsure: errand.give_back(name, unsure),
@@ -73,7 +73,7 @@ def carry_out(office: Office, name: str, errand: Errand[Claimed, Settled]) -> in
         patiently(lambda: errand.give_back(name, claimed), until, what)
         patiently(lambda: _stop(office, sender, errand.calls, answer), until, what, unless_stopping=office.stopping)
         return 0
-    permit = _Permit(office, name, until - PAST_THE_LEASE_SECONDS - office.slowest_call)
+    permit = _Permit(office, name, lease_ends - office.slowest_call)
 
     def made(one: Claimed) -> Answer | None:
         return _answer(channel, one, errand.call) if permit.holds() else None

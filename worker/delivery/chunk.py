@@ -15,7 +15,7 @@ from worker.delivery.clock import Clock, elapsed
 from worker.delivery.hearing import Hearing
 from worker.delivery.media import send_with_files
 from worker.delivery.office import Office
-from worker.delivery.outcome import PauseSender, Sent, Unknown, decide
+from worker.delivery.outcome import OUR_OWN_FAULT, PauseSender, Sent, Unknown, decide
 from worker.delivery.patience import PAST_THE_LEASE_SECONDS, patiently
 from worker.delivery.quota import Fate, Reservation
 from worker.delivery.settlement import SLACK_SECONDS, doubtful_seconds, settlement
@@ -158,7 +158,7 @@ class Chunk:
             answer = error.answer
         except Exception:
             log.exception("sending %s failed in our own code", message.id)
-            answer = Answer(Category.UNCERTAIN, reason="a fault in wecom-worker; its log has the details")
+            answer = OUR_OWN_FAULT
         if answer is not None:
             self._halt_if_pointless(answer)
         return answer

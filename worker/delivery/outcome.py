@@ -21,6 +21,8 @@ PARK_SECONDS = 60
 PARK_SECONDS_BY_ERRCODE = {45033: 5}
 """Too many calls at once, unlike too many calls, passes quickly."""
 LONGEST_PARK = 3600
+OUR_OWN_FAULT = Answer(Category.UNCERTAIN, reason="a fault in wecom-worker; its log has the details")
+"""What a call is taken for that failed in our own code: it may have left before."""
 
 
 @dataclass(frozen=True, slots=True)
