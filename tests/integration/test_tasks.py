@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from celery import Celery
+from template_bombs import BOMBS
 
 from worker import Producer, State, Text
 from worker.ledger import Ledger
@@ -14,6 +15,18 @@ from worker.processes import WORKER, CeleryProcess
 from worker.servers import broker_form
 from worker.simulator.control import SimulatorControl
 
+SMALL_BOMBS = (
+    "loops that show nothing",
+    "a text twice as long in each loop",
+    "a list twice as long in each loop",
+    "round with any precision",
+    "round with the precision of a row",
+    "filters within filters",
+    "signs within signs",
+    "a sum of many",
+    "many names",
+)
+"""More than a worker has threads."""
 HELLO = {"msgtype": "text", "text": {"content": "from afar"}}
 
 
@@ -126,3 +139,17 @@ def test_recipients_may_stand_in_the_message_as_wecoms_examples_have_them(
     app.send_task("wecom.send", kwargs={"sender": "hr", "message": message}, queue="wecom")
     eventually(lambda: ledger.history.counts("hr") == {State.SENT: 1})
     assert set(simulator.served()) == {"a", "b", "party:2"}
+
+
+@pytest.mark.usefixtures("_worker")
+def test_templates_that_ask_for_too_much_hold_up_nobody(
+    app: Celery, producer: Producer, ledger: Ledger, simulator: SimulatorControl, eventually: Callable[..., None]
+) -> None:
+    for number, bomb in enumerate(BOMBS[name] for name in SMALL_BOMBS):
+        message = {"msgtype": "text", "text": {"content": bomb.template}}
+        rows = [bomb.row | {"userid": "zhangsan"}]
+        kwargs = {"sender": "hr", "name": f"bomb {number}", "message": message, "recipients": rows}
+        app.send_task("wecom.campaign", kwargs=kwargs, queue="wecom")
+    producer.send("hr", Text(content="in between"), users=["lisi"])
+    eventually(lambda: simulator.served() == {"lisi": ["in between"]})
+    eventually(lambda: ledger.rejected.count() == len(SMALL_BOMBS))

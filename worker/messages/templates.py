@@ -6,15 +6,22 @@ down. So templates know variables, filters, conditions and loops, and nothing el
 
 from collections.abc import Mapping
 from itertools import islice
-from typing import Any
+from typing import Any, Literal
 
-from jinja2 import StrictUndefined, TemplateSyntaxError, UndefinedError, meta, nodes
+from jinja2 import Environment, StrictUndefined, TemplateSyntaxError, UndefinedError, meta, nodes, pass_environment
+from jinja2.filters import do_round, do_sum
 from jinja2.sandbox import SandboxedEnvironment
 
+from worker.messages import template_effort
 from worker.messages.refusals import InvalidMessage
 
 MOST_PIECES = 10_000
 """A rendered text has at most so many pieces: each loop that runs away ends here."""
+DEEPEST = 32
+"""Parts of a template within each other: reading deeper ones takes a time that grows with the cube."""
+TOO_DEEP = "not a template that can be read: it is nested too deeply; give the value with the row"
+MOST_PLACES = 20
+"""Digits behind the point, or before it, that a number is rounded to."""
 LONGEST_REASON = 200
 """Characters of what Python says about a value that does not fit: it may repeat the value."""
 MARKS = ("{{", "{%", "{#")
@@ -79,21 +86,21 @@ class Template:
         """
         self._path = path
         try:
+            template_effort.begin()
+            template_effort.require_short(_ENVIRONMENT, source)
             tree = _ENVIRONMENT.parse(source)
-            self._require_allowed(tree)
+            _require_allowed(tree)
             self.variables = meta.find_undeclared_variables(tree)
-            self._template = _ENVIRONMENT.from_string(tree)
-        except InvalidMessage:
-            raise
+            self._template = _ENVIRONMENT.from_string(template_effort.Counted().visit(tree))
+        except InvalidMessage as error:
+            raise InvalidMessage(f"{path}: {error}") from None
         except TemplateSyntaxError as error:
             raise InvalidMessage(
                 f"{path}: not a template ({error.message}, line {error.lineno}); a literal {{{{ is written "
                 "{{ '{{' }}"
             ) from None
         except (RecursionError, MemoryError, SyntaxError):
-            raise InvalidMessage(
-                f"{path}: not a template that can be read: it is nested too deeply; give the value with the row"
-            ) from None
+            raise InvalidMessage(f"{path}: {TOO_DEEP}") from None
         except Exception as error:  # noqa: BLE001 - Jinja2 hands on what Python says of a number or an escape
             raise InvalidMessage(f"{path}: not a template ({_in_one_line(error)})") from None
 
@@ -104,6 +111,7 @@ class Template:
             InvalidMessage: a value is missing or unsuitable; the text names the field.
         """
         template = self._template
+        template_effort.begin()
         try:
             pieces = list(islice(template.root_render_func(template.new_context(row, shared=True)), MOST_PIECES))
         except InvalidMessage as error:
@@ -118,18 +126,35 @@ class Template:
             raise InvalidMessage(f"{self._path}: a loop in the template has no end in sight")
         return "".join(pieces)
 
-    def _require_allowed(self, node: nodes.Node) -> None:
-        kind = type(node)
-        if kind not in ALLOWED:
-            words = IN_WORDS.get(kind, kind.__name__)
-            raise InvalidMessage(f"{self._path}: a template may not use {words}; give the value with the row")
-        for inner in node.iter_child_nodes():
-            self._require_allowed(inner)
+
+def _require_allowed(node: nodes.Node, depth: int = 0) -> None:
+    kind = type(node)
+    if depth > DEEPEST:
+        raise InvalidMessage(TOO_DEEP)
+    if kind not in ALLOWED:
+        raise InvalidMessage(f"a template may not use {IN_WORDS.get(kind, kind.__name__)}; give the value with the row")
+    for inner in node.iter_child_nodes():
+        _require_allowed(inner, depth + 1)
 
 
 def _decimals(value: Any, places: int = 2) -> str:  # noqa: ANN401 - whatever a recipient's value is
     """Write a number with so many digits behind the point: 1234.5 becomes 1234.50."""
-    return f"{float(value):.{min(max(places, 0), 20)}f}"
+    return f"{float(value):.{min(max(places, 0), MOST_PLACES)}f}"
+
+
+def _rounded(value: Any, precision: int = 0, method: Literal["common", "ceil", "floor"] = "common") -> float:  # noqa: ANN401
+    """Round a number as Jinja2 does, which would count up to any precision."""
+    if abs(precision) > MOST_PLACES:
+        raise InvalidMessage(f"round knows {MOST_PLACES} places")
+    return do_round(value, precision, method)
+
+
+@pass_environment
+def _sum(environment: Environment, items: Any, attribute: str | int | None = None, start: float = 0) -> Any:  # noqa: ANN401
+    """Add numbers up as Jinja2 does, which would copy lists again and again."""
+    if not isinstance(start, int | float):
+        raise InvalidMessage("sum adds numbers")
+    return do_sum(environment, items, attribute, start)
 
 
 def _something(value: Any) -> Any:  # noqa: ANN401 - whatever a template writes
@@ -141,9 +166,10 @@ def _something(value: Any) -> Any:  # noqa: ANN401 - whatever a template writes
 
 def _environment() -> SandboxedEnvironment:
     environment = SandboxedEnvironment(
-        undefined=StrictUndefined, autoescape=False, keep_trailing_newline=True, finalize=_something
+        undefined=StrictUndefined, autoescape=False, keep_trailing_newline=True, finalize=_something, optimized=False
     )
-    environment.filters = {name: environment.filters[name] for name in FILTERS} | {"decimals": _decimals}
+    filters = {name: environment.filters[name] for name in FILTERS}
+    environment.filters = template_effort.bounded(filters | {"decimals": _decimals, "round": _rounded, "sum": _sum})
     environment.globals.clear()
     return environment
 
