@@ -19,6 +19,7 @@ from faults.tls import Authority
 from raw_server import Asked, RawServer, ok
 
 from worker.providers.base import Answer, Category, HeldBack
+from worker.providers.wecom import connection
 from worker.providers.wecom.client import WeComClient
 
 SEND = "/cgi-bin/message/send"
@@ -283,3 +284,30 @@ def test_a_proxy_that_cannot_be_used_sends_nothing_past_it(make_client: MakeClie
     with RawServer(_answer) as server:
         assert _send(make_client(server.address, proxy=proxy)).category is Category.UNREACHABLE
         assert server.asked == []
+
+
+@pytest.mark.parametrize("secure", [False, True])
+def test_a_connection_that_was_idle_for_a_minute_is_not_used_because_it_may_be_forgotten(
+    make_client: MakeClient, authority: Authority, monkeypatch: pytest.MonkeyPatch, *, secure: bool
+) -> None:
+    slept = 0.0
+    real = connection.elapsed
+    monkeypatch.setattr(connection, "elapsed", lambda: real() + slept)
+    forgotten: set[int] = set()
+
+    def answer(asked: Asked) -> None:
+        if asked.connection in forgotten:
+            asked.stopping.wait()  # as a device on the way that drops what it does not know any more
+        _answer(asked)
+
+    with RawServer(answer, authority.server(HOST) if secure else None) as server:
+        client = make_client(server.address, authorities=str(authority.certificate))
+        for _ in range(2):
+            assert _send(client).category is Category.ACCEPTED
+            slept += 45
+        assert _send(client).category is Category.ACCEPTED
+        assert {asked.connection for asked in server.asked} == {0}
+        forgotten.add(0)
+        slept += 60
+        assert _send(client).category is Category.ACCEPTED
+        assert server.asked[-1].connection == 1

@@ -13,10 +13,10 @@ from pydantic import SecretStr
 from sqlalchemy import Engine, text
 
 from worker import Producer, SendRequest, State, Text
-from worker.delivery.clock import elapsed
 from worker.delivery.deliver import deliver
 from worker.delivery.office import Office, open_office
 from worker.delivery.patience import patiently
+from worker.elapsed import elapsed
 from worker.ledger import Ledger, LedgerError, is_passing, open_engine
 from worker.settings import Settings
 from worker.simulator.control import SimulatorControl

@@ -6,12 +6,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from worker.delivery.clock import elapsed
 from worker.delivery.hearing import LOOK_SECONDS
 from worker.delivery.office import Office
 from worker.delivery.outcome import OUR_OWN_FAULT, PauseSender, decide
 from worker.delivery.patience import PAST_THE_LEASE_SECONDS, claim_surely, patiently
 from worker.delivery.stopping import park_calls, stop_sender
+from worker.elapsed import elapsed
 from worker.ledger import Calls, is_passing
 from worker.messages.sender import Sender
 from worker.providers.base import Answer, Category, Channel, ProviderError

@@ -11,7 +11,7 @@ from queue import Empty, SimpleQueue
 from typing import TypeVar
 from uuid import UUID
 
-from worker.delivery.clock import Clock, elapsed
+from worker.delivery.clock import Clock
 from worker.delivery.hearing import Hearing
 from worker.delivery.media import send_with_files
 from worker.delivery.office import Office
@@ -20,6 +20,7 @@ from worker.delivery.patience import PAST_THE_LEASE_SECONDS, patiently
 from worker.delivery.quota import Fate, Reservation
 from worker.delivery.settlement import SLACK_SECONDS, doubtful_seconds, settlement
 from worker.delivery.stopping import stop_sender
+from worker.elapsed import elapsed
 from worker.ledger import ClaimedMessage, Settlement, State, is_passing
 from worker.messages.sender import Sender
 from worker.providers.base import Answer, Category, Channel, HeldBack, ProviderError

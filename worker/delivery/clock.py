@@ -1,14 +1,8 @@
 """The database's time in a worker: what the wall of its machine says does not matter."""
 
-import time
 from datetime import datetime, timedelta
 
-_COUNTER = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
-
-
-def elapsed() -> float:
-    """Return seconds since some moment in the past; where the system can, they go on while the machine sleeps."""
-    return time.clock_gettime(_COUNTER)
+from worker.elapsed import elapsed
 
 
 class Clock:

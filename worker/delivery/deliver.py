@@ -12,11 +12,12 @@ from dataclasses import dataclass
 from redis import RedisError
 
 from worker.delivery.chunk import Chunk
-from worker.delivery.clock import Clock, elapsed
+from worker.delivery.clock import Clock
 from worker.delivery.hearing import Hearing
 from worker.delivery.office import Office
 from worker.delivery.patience import PAST_THE_LEASE_SECONDS, claim_surely, patiently
 from worker.delivery.stopping import stop_sender
+from worker.elapsed import elapsed
 from worker.providers.base import ProviderError
 
 log = logging.getLogger(__name__)

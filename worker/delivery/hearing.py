@@ -11,8 +11,9 @@ from collections.abc import Collection
 from datetime import datetime
 from uuid import UUID
 
-from worker.delivery.clock import Clock, elapsed
+from worker.delivery.clock import Clock
 from worker.delivery.stagger import QuietWindows
+from worker.elapsed import elapsed
 from worker.ledger import ClaimedMessage, Holds, Priority
 from worker.providers.base import HeldBack
 

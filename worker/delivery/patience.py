@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
-from worker.delivery.clock import elapsed
+from worker.elapsed import elapsed
 from worker.ledger import ClaimInDoubtError, is_passing
 
 log = logging.getLogger(__name__)

@@ -18,6 +18,7 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.exceptions import NewConnectionError
 from urllib3.util import wait_for_write
 
+from worker.elapsed import elapsed
 from worker.providers.wecom.departure import CallBroken, Departure
 from worker.providers.wecom.http_answer import FINAL, HttpAnswer, read_answer, read_tunnel
 
@@ -30,6 +31,10 @@ ASK_SECONDS = 0.25
 """How often a request that can be stopped asks whether it shall go on."""
 SLACK_SECONDS = 0.1
 """A time-out that differs less from what is left is not set anew: that is a system call for each wait."""
+IDLE_SECONDS = 50
+"""A connection that was idle for longer is not used again. WeCom and devices on the way forget idle connections, often
+without a word, and a request over a forgotten one ends in a time-out and an unknown fate. A minute is the shortest time
+commonly configured."""
 MSGIDS_REMEMBERED = 100
 """An answer that comes twice comes soon after itself."""
 CUT_OFF = struct.pack("ii", 1, 0)
@@ -47,9 +52,15 @@ class Connection(HTTPConnection):
     msgids: deque[str]
     """Of the latest answers that came over this connection."""
 
+    _used_at = 0.0
     _until = 0.0
     _time_out = -1.0
     _departure: Departure | None = None
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether the connection stands, as far as this side can know, and was used not long ago."""
+        return super().is_connected and elapsed() - self._used_at < IDLE_SECONDS
 
     def connect(self) -> None:
         """Open the connection, with the proxy's tunnel and TLS where there are any.
@@ -62,6 +73,7 @@ class Connection(HTTPConnection):
         self._until = time.monotonic() + float(self.timeout or 0)
         super().connect()
         self._time_out = -1.0
+        self._used_at = elapsed()
         if time.monotonic() > self._until:
             raise CallBroken(NOT_CONNECTED)
 
@@ -101,6 +113,7 @@ class Connection(HTTPConnection):
         except CallBroken:
             self._cut_off()
             raise
+        self._used_at = elapsed()
         if not answer.reusable:
             self.close()
         return answer
