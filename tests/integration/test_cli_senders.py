@@ -235,7 +235,7 @@ def test_the_list_says_who_sends_who_is_parked_and_who_is_paused(run: Callable[.
     for name in ("it", "boss"):
         run("senders", "add", name, "--corpid", "ww1", "--agentid", "7", "--secret-env", "S", S=SECRET)
     ledger.senders.park("it", "45009: too often", 600)
-    paused = run("senders", "pause", "boss", "--reason", "on [holiday]\x1b[31m")
+    paused = run("senders", "pause", "boss", "--reason", "on [holiday]\x1b[31m\u202e")
     assert (paused.exit_code, "wecom senders resume boss" in paused.stdout) == (0, True)
 
     listed = orjson.loads(run("senders", "list", "--json").stdout)["senders"]
@@ -245,12 +245,12 @@ def test_the_list_says_who_sends_who_is_parked_and_who_is_paused(run: Callable[.
         ("hr", "sending"),
         ("it", "parked"),
     ]
-    assert listed[0]["reason"] == "on [holiday]\x1b[31m"
+    assert listed[0]["reason"] == "on [holiday]\x1b[31m\u202e"
     assert listed[0]["until"] is None
     assert listed[2]["until"].startswith("20")
     told = run("senders", "list").stdout.splitlines()
     assert [line.split()[0] for line in told] == ["NAME", "boss", "hr", "it"]
-    assert "paused: on [holiday]\\x1b[31m" in told[1]
+    assert "paused: on [holiday]\\x1b[31m\\u202e" in told[1]
     assert "parked until " in told[3]
     assert "45009: too often" in told[3]
 

@@ -62,7 +62,9 @@ def unpacked(checkout: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The source distribution, unpacked."""
     output = tmp_path_factory.mktemp("sdist")
     with tarfile.open(build(checkout, "sdist", output)) as archive:
-        archive.extractall(output, filter="data")
+        # As the documentation of `tarfile` has it for Pythons with and without filters.
+        archive.extraction_filter = getattr(tarfile, "data_filter", None)  # type: ignore[assignment]
+        archive.extractall(output)
     (directory,) = (path for path in output.iterdir() if path.is_dir())
     return directory
 

@@ -16,6 +16,8 @@ WIDEST = 100_000
 BOLD = "bold"
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
+REORDERING = frozenset(("LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"))
+"""Classes of characters that have a terminal show words in another order than they stand (Unicode annex 9)."""
 
 
 def print_json(value: object) -> None:
@@ -45,7 +47,7 @@ def console() -> Console:
 
 
 def shown(words: str, style: str = "") -> Text:
-    """Make words printable: control characters, which could take over a terminal, are spelt out."""
+    """Make words printable: what could take over a terminal, or show words in another order, is spelt out."""
     return Text("".join(_spelt_out(character) for character in words), style=style)
 
 
@@ -56,9 +58,11 @@ def some_of(values: Sequence[str], most: int = 3) -> str:
 
 
 def _spelt_out(character: str) -> str:
-    if character in "\n\t" or unicodedata.category(character) not in {"Cc", "Cs"}:
+    if character in "\n\t":
         return character
-    return character.encode("unicode_escape").decode()
+    if unicodedata.category(character) in {"Cc", "Cs"} or unicodedata.bidirectional(character) in REORDERING:
+        return character.encode("unicode_escape").decode()
+    return character
 
 
 def read_json(file: BinaryIO) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from django.core import checks, mail
+from django.core.mail.backends.locmem import EmailBackend
 from django.core.management import call_command
 from django.db import connection, connections
 from django.test import override_settings
@@ -95,7 +96,7 @@ def test_missing_tables_are_told_of_also_if_mails_are_kept_in_memory_but_not_in_
     with ledger.engine.begin() as own:
         own.execute(text("drop schema wecom cascade"))
     ledger.engine.dispose()
-    mail.get_connection("django.core.mail.backends.locmem.EmailBackend")
+    EmailBackend()
     try:
         assert [number for number, _ in found(["default"])] == ["wecom.W002"]
     finally:

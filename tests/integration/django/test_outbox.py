@@ -6,6 +6,7 @@ from contextlib import suppress
 
 import pytest
 from django.core import mail
+from django.core.mail.backends.locmem import EmailBackend
 from django.db import transaction
 from django.test import SimpleTestCase, TestCase
 from django.test.utils import setup_test_environment, teardown_test_environment
@@ -98,7 +99,7 @@ def test_who_wants_the_ledger_in_tests_can_have_it(project: Project) -> None:
 
 
 def test_a_project_that_keeps_its_mails_in_memory_outside_of_tests_sends_messages_all_the_same() -> None:
-    mail.get_connection("django.core.mail.backends.locmem.EmailBackend")
+    EmailBackend()
     try:
         assert mail.outbox == []
         assert wecom.status(wecom.send("hr", HELLO, users=["zhangsan"])).state is State.SCHEDULED
