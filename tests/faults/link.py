@@ -12,6 +12,8 @@ from faults.rules import Action, Rule, Rules
 READ_BYTES = 65_536
 END_SECONDS = 2
 END_WITH_RESET = struct.pack("ii", 1, 0)
+RESET = "with a reset"
+"""What a link is cancelled with that ends so, and not with FIN."""
 
 
 class CutError(Exception):
@@ -98,6 +100,9 @@ class Link:
             await asyncio.gather(*directions)
         except CutError as cut:
             reset = cut.reset
+        except asyncio.CancelledError as cut:
+            reset = RESET in cut.args
+            raise
         except OSError:
             reset = True
         finally:

@@ -8,6 +8,7 @@ One thread runs it; every method may be called from any other.
 """
 
 import asyncio
+import random
 import socket
 import ssl
 import threading
@@ -19,7 +20,7 @@ from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from faults.conversation import Conversation, Matches, Opaque, Request
-from faults.link import Link, Side
+from faults.link import RESET, Link, Side
 from faults.rules import Action, Rule, Rules
 
 Upstream = tuple[str, int] | str
@@ -61,6 +62,8 @@ class FaultProxy:
         """What was asked for, the latest last."""
         self.connections = 0
         """How many connections were accepted."""
+        self.resets = 0
+        """How many a storm has reset."""
         self._upstream = upstream
         self._conversation = conversation
         self._tls = tls
@@ -69,6 +72,8 @@ class FaultProxy:
         self._flowing = asyncio.Event()
         self._flowing.set()
         self._links: set[asyncio.Task[None]] = set()
+        self._life: Callable[[], float] | None = None
+        self._dooms: dict[asyncio.Task[None], asyncio.TimerHandle] = {}
         self._server: asyncio.Server | None = None
         self._bound = _bound_socket((LOOPBACK, 0))
         self.address: tuple[str, int] = self._bound.getsockname()
@@ -119,6 +124,19 @@ class FaultProxy:
         """End every connection there is."""
         self._order(self._cut_all())
 
+    def storm(self, mean_life: float, seed: int = 0) -> None:
+        """Reset every connection, those there are and those to come, after a life of random length, until `calm`.
+
+        Args:
+            mean_life: seconds.
+            seed: of the lengths.
+        """
+        self._loop.call_soon_threadsafe(self._begin_storm, mean_life, seed)
+
+    def calm(self) -> None:
+        """End `storm`; connections live as long as their ends want."""
+        self._loop.call_soon_threadsafe(self._end_storm)
+
     def refuse(self) -> None:
         """Refuse new connections; those there are stay."""
         self._order(self._stop_listening())
@@ -137,6 +155,26 @@ class FaultProxy:
     def note(self, request: Request) -> None:
         """Write down what was asked for."""
         self.requests.append(Seen(time.time(), request))
+
+    def _begin_storm(self, mean_life: float, seed: int) -> None:
+        chance = random.Random(seed)
+        self._life = lambda: chance.expovariate(1 / mean_life)
+        for link in self._links:
+            self._doom(link)
+
+    def _end_storm(self) -> None:
+        self._life = None
+        for end in self._dooms.values():
+            end.cancel()
+        self._dooms.clear()
+
+    def _doom(self, link: asyncio.Task[None]) -> None:
+        if self._life is not None:
+            self._dooms[link] = self._loop.call_later(self._life(), self._reset, link)
+
+    def _reset(self, link: asyncio.Task[None]) -> None:
+        self.resets += 1
+        link.cancel(RESET)
 
     def _order(self, order: Coroutine[Any, Any, _Result]) -> _Result:
         return asyncio.run_coroutine_threadsafe(order, self._loop).result(ORDER_SECONDS)
@@ -165,6 +203,7 @@ class FaultProxy:
         task = asyncio.current_task()
         assert task is not None
         self._links.add(task)
+        self._doom(task)
         client = Side(reader, writer)
         try:
             await self._flowing.wait()
@@ -174,10 +213,12 @@ class FaultProxy:
                 await Link(client, server, conversation, self.rules, self.note, self._flowing).run(first)
         except OSError:
             client.end(reset=True)
-        except asyncio.CancelledError:
-            pass  # cut_all
+        except asyncio.CancelledError as cut:  # cut_all, or a storm
+            client.end(reset=RESET in cut.args)
         finally:
             client.end()
+            if (doom := self._dooms.pop(task, None)) is not None:
+                doom.cancel()
             await client.ended()
             self._links.discard(task)
 

@@ -189,6 +189,30 @@ def redis(redis_url: str, redis_proxy: FaultProxy) -> Iterator[Redis]:
         yield redis
 
 
+def test_in_a_storm_connections_are_reset_again_and_again_until_it_is_calm(
+    database_url: str, postgres: FaultProxy
+) -> None:
+    def asked_on(connection: psycopg.Connection) -> int:
+        until = time.monotonic() + 30
+        times = 0
+        while time.monotonic() < until:
+            connection.execute("select 1")
+            times += 1
+        return times
+
+    url = proxied_database_url(database_url, postgres).replace("postgresql+psycopg", "postgresql")
+    idle = psycopg.connect(url)
+    postgres.storm(mean_life=0.05)
+    for connection in (idle, psycopg.connect(url)):
+        with pytest.raises(psycopg.OperationalError):
+            asked_on(connection)
+    assert postgres.resets >= 2
+    postgres.calm()
+    with psycopg.connect(url) as connection:
+        for _ in range(100):
+            connection.execute("select 1")
+
+
 def test_a_script_whose_answer_is_lost_was_carried_out_once(redis: Redis, redis_proxy: FaultProxy) -> None:
     source = "return redis.call('incr', KEYS[1])"
     count = redis.register_script(source)
