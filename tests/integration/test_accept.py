@@ -2,12 +2,13 @@
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 from uuid import UUID
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import make_url, text
 
 from worker import (
     IdempotencyConflict,
@@ -19,8 +20,12 @@ from worker import (
     UnknownMessage,
     UnknownSender,
 )
+from worker.delivery.deliver import deliver
+from worker.delivery.office import open_office
+from worker.delivery.requests import LATEST
 from worker.ledger import Ledger, LedgerError
-from worker.settings import SettingsError
+from worker.settings import Settings, SettingsError
+from worker.simulator.control import SimulatorControl
 
 HELLO = Text(content="hello")
 TOMORROW = datetime.now(UTC) + timedelta(days=1)
@@ -208,9 +213,10 @@ def test_a_key_that_cannot_be_stored_is_refused(producer: Producer, key: str) ->
         producer.send("hr", HELLO, users=["zhangsan"], idempotency_key=key)
 
 
-def test_a_sender_whose_name_cannot_be_one_is_unknown(producer: Producer) -> None:
+@pytest.mark.parametrize("name", ["h\0r", "h\ud800r"])
+def test_a_sender_whose_name_cannot_be_one_is_unknown(producer: Producer, name: str) -> None:
     with pytest.raises(UnknownSender):
-        producer.send("h\0r", HELLO, users=["zhangsan"])
+        producer.send(name, HELLO, users=["zhangsan"])
 
 
 def test_without_a_duplicate_check_the_ledger_says_so(producer: Producer) -> None:
@@ -234,6 +240,8 @@ def test_a_request_has_no_say_in_the_id_of_its_message() -> None:
         ({"urgent": "no"}, "urgent: True or False is needed"),
         ({"idempotency_key": 5}, "idempotency_key: 1 to 255 characters are needed, not "),
         ({"at": datetime(9999, 12, 31, 23, 59, tzinfo=timezone(timedelta(hours=-12)))}, "at: .* not a time that can"),
+        ({"at": datetime.max.replace(tzinfo=UTC)}, "at: .* not a time that can"),
+        ({"expires": datetime.max.replace(tzinfo=UTC)}, "expires: .* not a time that can"),
     ],
 )
 def test_what_is_no_flag_key_or_time_is_refused_by_name(
@@ -246,3 +254,18 @@ def test_what_is_no_flag_key_or_time_is_refused_by_name(
 def test_a_sender_that_is_no_name_is_refused(producer: Producer) -> None:
     with pytest.raises(InvalidMessage, match="sender: the name of a sender is needed"):
         producer.send(None, Text(content="hello"), users=["zhangsan"])  # type: ignore[arg-type]
+
+
+def test_the_latest_time_there_is_stops_no_worker_whose_database_shows_other_hours(
+    database_url: str, chosen: Settings, ledger: Ledger, simulator: SimulatorControl
+) -> None:
+    with ledger.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        connection.exec_driver_sql(f"alter database {make_url(database_url).database} set timezone = 'Asia/Shanghai'")
+    ledger.engine.dispose()
+    with closing(Producer(settings=chosen)) as producer:
+        producer.send("hr", HELLO, users=["a"], expires=LATEST)
+        producer.send("hr", HELLO, users=["b"])
+    office = open_office(chosen, lambda *_: None)
+    deliver(office, "hr", lambda: None)
+    office.close()
+    assert set(simulator.served()) == {"a", "b"}

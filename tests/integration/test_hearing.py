@@ -10,10 +10,12 @@ import pytest
 
 from worker import Producer, SendRequest, State, Text
 from worker.delivery.deliver import deliver
+from worker.delivery.hearing import LOOK_SECONDS
 from worker.delivery.office import Office, open_office
 from worker.delivery.recall import carry_out_recalls
 from worker.ledger import Ledger
 from worker.messages.sender import Sender
+from worker.providers.wecom.connection import Connection
 from worker.settings import Settings
 from worker.simulator.control import SimulatorControl
 
@@ -260,3 +262,54 @@ def test_a_recall_that_waits_for_a_thread_is_not_made_once_its_sender_is_paused(
     ledger.senders.resume("hr")
     carry_out_recalls(slow_office, "hr")
     assert producer.status(message).state is State.RECALLED
+
+
+def test_a_recall_that_waits_for_a_new_token_is_not_made_once_its_sender_is_paused(
+    slow_office: Office,
+    ledger: Ledger,
+    producer: Producer,
+    simulator: SimulatorControl,
+    eventually: Callable[..., None],
+) -> None:
+    message = producer.send("hr", Text(content="sent"), users=["a"])
+    deliver(slow_office, "hr", lambda: None)
+    producer.recall(message)
+    simulator.add_fault("token_expired", endpoint="recall", times=1)
+    simulator.add_fault("latency", endpoint="gettoken", seconds=1.5)
+    recalling = threading.Thread(target=carry_out_recalls, args=(slow_office, "hr"))
+    recalling.start()
+    eventually(lambda: simulator.counters().faults.get("token_expired"))
+    ledger.senders.pause("hr", "by hand")
+    recalling.join()
+    assert producer.status(message).state is State.RECALLING
+    assert simulator.counters().recalled == 0
+
+
+def test_a_recall_that_waits_for_its_connection_is_not_made_once_its_sender_is_paused(
+    slow_office: Office,
+    ledger: Ledger,
+    producer: Producer,
+    simulator: SimulatorControl,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    message = producer.send("hr", Text(content="sent"), users=["a"])
+    deliver(slow_office, "hr", lambda: None)
+    producer.recall(message)
+    connect, connecting, go_on = Connection.connect, threading.Event(), threading.Event()
+
+    def connect_slowly(connection: Connection) -> None:
+        connecting.set()
+        go_on.wait()
+        connect(connection)
+
+    monkeypatch.setattr(Connection, "is_connected", False)
+    monkeypatch.setattr(Connection, "connect", connect_slowly)
+    recalling = threading.Thread(target=carry_out_recalls, args=(slow_office, "hr"))
+    recalling.start()
+    connecting.wait()
+    ledger.senders.pause("hr", "by hand")
+    time.sleep(LOOK_SECONDS)  # what was committed so long ago is known
+    go_on.set()
+    recalling.join()
+    assert producer.status(message).state is State.RECALLING
+    assert simulator.counters().recalled == 0

@@ -14,7 +14,7 @@ from worker.delivery.stopping import park_calls, stop_sender
 from worker.elapsed import elapsed
 from worker.ledger import Calls, is_passing
 from worker.messages.sender import Sender
-from worker.providers.base import Answer, Category, Channel, ProviderError
+from worker.providers.base import Answer, Category, Channel, HeldBack, ProviderError
 
 log = logging.getLogger(__name__)
 
@@ -33,7 +33,7 @@ class Errand(Generic[Claimed, Settled]):
         calls: by which name they are parked.
         claim: of a sender, so many at most, for so many seconds.
         give_back: releases what was claimed and not tried.
-        call: makes one call.
+        call: makes one call, and has asked the last argument whether it may, right before it leaves.
         settlement: says what an answer makes of what was claimed.
         settle: stores that.
     """
@@ -41,7 +41,7 @@ class Errand(Generic[Claimed, Settled]):
     calls: Calls
     claim: Callable[[str, int, float], list[Claimed]]
     give_back: Callable[[str, Sequence[Claimed]], None]
-    call: Callable[[Channel, Claimed], Answer]
+    call: Callable[[Channel, Claimed, Callable[[], None]], Answer]
     settlement: Callable[[Claimed, Answer], Settled]
     settle: Callable[[str, Sequence[Settled]], None]
 
@@ -76,7 +76,11 @@ def carry_out(office: Office, name: str, errand: Errand[Claimed, Settled]) -> in
     permit = _Permit(office, name, lease_ends - office.slowest_call)
 
     def made(one: Claimed) -> Answer | None:
-        return _answer(channel, one, errand.call) if permit.holds() else None
+        try:
+            permit.require()  # what waits for a thread need not connect for nothing
+            return _answer(errand.call, channel, one, permit.require)
+        except HeldBack:
+            return None
 
     tried = list(zip(claimed, office.senders_at_work.map(made, claimed), strict=True))
     answers = [answer for _, answer in tried if answer is not None]
@@ -103,8 +107,12 @@ class _Permit:
         self._looked_at = elapsed()
         self._stopped = False
 
-    def holds(self) -> bool:
-        """Say so: not past the lease, not while this worker stops, not once the sender is paused."""
+    def require(self) -> None:
+        """Ask whether a call may be made: not past the lease, not while this worker stops or the sender is paused.
+
+        Raises:
+            HeldBack: it must stay.
+        """
         with self._looking:
             if elapsed() - self._looked_at > LOOK_SECONDS:
                 self._looked_at = elapsed()
@@ -114,7 +122,8 @@ class _Permit:
                     if not is_passing(error):
                         raise
                     self._stopped = True  # while nobody can be asked, nothing leaves
-        return not self._stopped and not self._office.stopping.is_set() and elapsed() < self._last_start
+        if self._stopped or self._office.stopping.is_set() or elapsed() >= self._last_start:
+            raise HeldBack
 
 
 def rejected(answer: Answer) -> bool:
@@ -167,11 +176,18 @@ def _settle(errand: Errand[Claimed, Settled], name: str, settled: Sequence[Settl
         raise faults[0]
 
 
-def _answer(channel: Channel, claimed: Claimed, call: Callable[[Channel, Claimed], Answer]) -> Answer:
+def _answer(
+    call: Callable[[Channel, Claimed, Callable[[], None]], Answer],
+    channel: Channel,
+    claimed: Claimed,
+    before_leaving: Callable[[], None],
+) -> Answer:
     try:
-        return call(channel, claimed)
+        return call(channel, claimed, before_leaving)
     except ProviderError as error:
         return error.answer
+    except HeldBack:
+        raise
     except Exception:
         log.exception("a call failed in our own code")
         return OUR_OWN_FAULT

@@ -1,5 +1,6 @@
 """Changes cards that were sent (doc 94888)."""
 
+from collections.abc import Callable
 from datetime import datetime
 from uuid import UUID
 
@@ -84,8 +85,8 @@ def carry_out_card_updates(office: Office, name: str) -> int:
     )
 
 
-def _update(channel: Channel, update: ClaimedCardUpdate) -> Answer:
-    return channel.update_card(update.body, update.response_code) if update.usable else TOO_LATE
+def _update(channel: Channel, update: ClaimedCardUpdate, before_leaving: Callable[[], None]) -> Answer:
+    return channel.update_card(update.body, update.response_code, before_leaving) if update.usable else TOO_LATE
 
 
 def _settlement(update: ClaimedCardUpdate, answer: Answer) -> CardUpdateSettlement:

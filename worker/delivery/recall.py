@@ -1,5 +1,7 @@
 """Takes sent messages back (doc 94867)."""
 
+from collections.abc import Callable
+
 from worker.delivery.calls import AGAIN_SECONDS, Errand, carry_out, rejected
 from worker.delivery.office import Office
 from worker.delivery.outcome import Sent, decide
@@ -17,8 +19,8 @@ def carry_out_recalls(office: Office, name: str) -> int:
     )
 
 
-def _recall(channel: Channel, recall: ClaimedRecall) -> Answer:
-    return TOO_LATE if recall.too_late else channel.recall(recall.msgid)
+def _recall(channel: Channel, recall: ClaimedRecall, before_leaving: Callable[[], None]) -> Answer:
+    return TOO_LATE if recall.too_late else channel.recall(recall.msgid, before_leaving)
 
 
 def _settlement(recall: ClaimedRecall, answer: Answer) -> RecallSettlement:

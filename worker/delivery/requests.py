@@ -8,6 +8,9 @@ from uuid import UUID
 
 from worker.messages import Content, InvalidMessage, content_from_body, recipients_of_body
 
+EARLIEST, LATEST = datetime(1000, 1, 1, tzinfo=UTC), datetime(9000, 1, 1, tzinfo=UTC)
+"""Times that Python can read in every time zone, and add to; Postgres shows them in that of its session."""
+
 
 @dataclass(frozen=True, slots=True)
 class SendRequest:
@@ -96,7 +99,9 @@ def with_zone(field: str, value: datetime) -> datetime:
             f"{field}: {value.isoformat()} has no time zone; write {value.isoformat()}+08:00 or use aware datetimes"
         )
     try:
-        value.astimezone(UTC)
+        kept = EARLIEST <= value.astimezone(UTC) <= LATEST
     except (OverflowError, ValueError):
-        raise InvalidMessage(f"{field}: {value.isoformat()} is not a time that can be kept") from None
+        kept = False
+    if not kept:
+        raise InvalidMessage(f"{field}: {value.isoformat()} is not a time that can be kept")
     return value

@@ -6,14 +6,16 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Engine, RowMapping, delete, insert, select, text, update
+from sqlalchemy import Connection, Engine, RowMapping, delete, select, text, update
+from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import IntegrityError
 
 from worker.encryption import KeyRing, SecretKeyError
-from worker.ledger.bounds import shortened
+from worker.ledger.bounds import shortened, storable
 from worker.ledger.connection import LedgerError
 from worker.ledger.parked_calls import end_every_parking
 from worker.ledger.schema import SenderRow
+from worker.ledger.transactions import InDoubt, transact
 from worker.messages.sender import Sender
 
 # Producers may have no right to read the credentials, so they are asked for only where they are needed.
@@ -38,6 +40,8 @@ _END_PARKING = text("""
     update wecom.senders set paused_reason = null, paused_until = null, park_seconds = 0
     where name = :name and park_seconds > 0 and (paused_reason is null or paused_until <= wecom.clock())
 """)
+
+_IN_DOUBT = InDoubt("`wecom senders show` tells how the sender stands")
 
 
 class UnknownSender(LedgerError):  # noqa: N818 - what a producer reads
@@ -78,16 +82,21 @@ class Senders:
                 )
                 if value is not None
             },
-            credentials=self._keys.encrypt(sender.credentials),
+            credentials=(encrypted := self._keys.encrypt(sender.credentials)),
         )
-        try:
-            with self._engine.begin() as connection:
-                connection.execute(row)
-        except IntegrityError:
-            raise SenderExists(
-                f"a sender named {sender.name!r} exists already; choose another name, or say --replace to give that "
-                "one these credentials"
-            ) from None
+
+        def add(connection: Connection) -> None:
+            stored = connection.execute(row.on_conflict_do_nothing().returning(SenderRow.name)).one_or_none()
+            if stored is not None:
+                return
+            # What is encrypted is never the same twice: these were stored by an earlier try.
+            if connection.scalar(select(SenderRow.credentials).where(SenderRow.name == sender.name)) != encrypted:
+                raise SenderExists(
+                    f"a sender named {sender.name!r} exists already; choose another name, or say --replace to give "
+                    "that one these credentials"
+                )
+
+        transact(self._engine, add, _IN_DOUBT)
 
     def replace_credentials(self, name: str, agentid: int | None, credentials: Mapping[str, str]) -> None:
         """Give a sender other credentials and end the pause the old ones may have caused."""
@@ -207,10 +216,17 @@ class Senders:
             UnknownSender: there is none of that name.
             LedgerError: messages name it, so that it is part of the history, or schedules do.
         """
-        try:
-            with self._engine.begin() as connection:
+        removed = False
+
+        def remove(connection: Connection) -> None:
+            nonlocal removed
+            if not removed:  # or an earlier try had no answer to its COMMIT
                 self._row(connection, name)
-                connection.execute(delete(SenderRow).where(SenderRow.name == name))
+            connection.execute(delete(SenderRow).where(SenderRow.name == name))
+            removed = True
+
+        try:
+            transact(self._engine, remove, _IN_DOUBT)
         except IntegrityError:
             raise LedgerError(
                 f"{name!r} has messages or schedules, and history must keep its sender; `wecom senders pause {name}` "
@@ -224,8 +240,8 @@ class Senders:
         return self._key_ring
 
     def _row(self, connection: Connection, name: str) -> RowMapping:
-        # Postgres refuses a NUL in any text, so no sender can be called so.
-        row = None if "\0" in name else connection.execute(_FIND, {"name": name}).mappings().one_or_none()
+        # Postgres refuses these in any text, so no sender can be called so.
+        row = None if storable(name) != name else connection.execute(_FIND, {"name": name}).mappings().one_or_none()
         if row is None:
             raise UnknownSender(
                 name, list(connection.scalars(select(SenderRow.name).order_by(SenderRow.name).limit(20)))
@@ -233,7 +249,7 @@ class Senders:
         return row
 
     def _reencrypted(self, name: str) -> bool:
-        with self._engine.begin() as connection:
+        def reencrypt(connection: Connection) -> bool:
             stored = connection.scalar(select(SenderRow.credentials).where(SenderRow.name == name))
             if stored is None:
                 return True
@@ -244,14 +260,17 @@ class Senders:
             unchanged = (SenderRow.name == name) & (SenderRow.credentials == stored)
             return connection.execute(update(SenderRow).where(unchanged).values(credentials=anew)).rowcount == 1
 
+        return transact(self._engine, reencrypt, _IN_DOUBT)
+
     def _let_go_on(self, name: str, **values: Any) -> None:  # noqa: ANN401 - column values
-        with self._engine.begin() as connection:
+        def let_go_on(connection: Connection) -> None:
             self._write(connection, name, paused_reason=None, paused_until=None, park_seconds=0, **values)
             end_every_parking(connection, name)
 
+        transact(self._engine, let_go_on, _IN_DOUBT)
+
     def _change(self, name: str, **values: Any) -> None:  # noqa: ANN401
-        with self._engine.begin() as connection:
-            self._write(connection, name, **values)
+        transact(self._engine, lambda connection: self._write(connection, name, **values), _IN_DOUBT)
 
     def _write(self, connection: Connection, name: str, **values: Any) -> None:  # noqa: ANN401
         self._row(connection, name)

@@ -5,8 +5,9 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Engine, text
+from sqlalchemy import Connection, Engine, text
 
+from worker.ledger.transactions import InDoubt, transact
 from worker.messages.recipients import Recipients
 
 _LIST = text("""
@@ -83,5 +84,11 @@ class Unconfirmed:
         return self._decide(_SETTLE_AS_SENT if sent else _SETTLE_AS_NOT_SENT, message)
 
     def _decide(self, statement: Any, message: UUID) -> bool:  # noqa: ANN401 - a statement of this module
-        with self._engine.begin() as connection:
-            return connection.execute(statement, {"id": message}).one_or_none() is not None
+        decided = False
+
+        def decide(connection: Connection) -> bool:
+            nonlocal decided  # perhaps by an earlier try, whose COMMIT had no answer
+            decided = connection.execute(statement, {"id": message}).one_or_none() is not None or decided
+            return decided
+
+        return transact(self._engine, decide, InDoubt("`wecom status` tells where the message stands", (message,)))

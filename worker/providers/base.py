@@ -93,12 +93,12 @@ class ProviderError(Exception):
         self.answer = replace(answer, category=Category.UNREACHABLE) if vague else answer
 
 
-class HeldBack(Exception):  # noqa: N818 - no fault: the message was told to stay
-    """The message was told to stay, at the last moment; nothing of it left."""
+class HeldBack(Exception):  # noqa: N818 - no fault: the call was told to stay
+    """A message, a recall or a card update was told to stay, at the last moment; nothing of it left."""
 
 
 def nothing() -> None:
-    """Let a message leave: what `before_leaving` is where nobody wants to be asked."""
+    """Let a call leave: what `before_leaving` is where nobody wants to be asked."""
 
 
 class Channel(Protocol):
@@ -118,12 +118,14 @@ class Channel(Protocol):
         """
         ...
 
-    def recall(self, msgid: str) -> Answer:
-        """Take one sent message back."""
+    def recall(self, msgid: str, before_leaving: Callable[[], None] = nothing) -> Answer:
+        """Take one sent message back; for `before_leaving` and what it raises see `send`."""
         ...
 
-    def update_card(self, body: Mapping[str, object], response_code: str) -> Answer:
-        """Change a sent card, once for each response_code."""
+    def update_card(
+        self, body: Mapping[str, object], response_code: str, before_leaving: Callable[[], None] = nothing
+    ) -> Answer:
+        """Change a sent card, once for each response_code; for `before_leaving` and what it raises see `send`."""
         ...
 
     def upload(self, kind: str, filename: str, content: bytes, keep_going: Callable[[], bool] | None = None) -> Upload:

@@ -83,14 +83,16 @@ class WeComChannel:
             return replace(answer, category=category_of(answer.errcode, str(body.get("msgtype"))))
         return replace(answer, file_gone=True) if answer.errcode and needs_another_upload(answer.errcode) else answer
 
-    def recall(self, msgid: str) -> Answer:
+    def recall(self, msgid: str, before_leaving: Callable[[], None] = nothing) -> Answer:
         """Take one message back, within 24 hours of sending it (doc 94867)."""
-        return self._post("/cgi-bin/message/recall", orjson.dumps({"msgid": msgid}))
+        return self._post("/cgi-bin/message/recall", orjson.dumps({"msgid": msgid}), before_leaving)
 
-    def update_card(self, body: Mapping[str, object], response_code: str) -> Answer:
+    def update_card(
+        self, body: Mapping[str, object], response_code: str, before_leaving: Callable[[], None] = nothing
+    ) -> Answer:
         """Change a sent card (doc 94888)."""
         request = {**body, "agentid": self._agentid, "response_code": response_code}
-        return self._post("/cgi-bin/message/update_template_card", orjson.dumps(request))
+        return self._post("/cgi-bin/message/update_template_card", orjson.dumps(request), before_leaving)
 
     def upload(self, kind: str, filename: str, content: bytes, keep_going: Callable[[], bool] | None = None) -> Upload:
         """Upload a file, which WeCom keeps for three days (doc 90253).
@@ -113,7 +115,7 @@ class WeComChannel:
         """Return how many seconds an upload of so many bytes takes at worst, with a new access token in between."""
         return self._client.upload_seconds(size) + RENEWAL_SECONDS
 
-    def _post(self, path: str, body: bytes, before_leaving: Callable[[], None] = nothing) -> Answer:
+    def _post(self, path: str, body: bytes, before_leaving: Callable[[], None]) -> Answer:
         return self._with_token(
             lambda token: self._client.post(path, {"access_token": token}, body, before_leaving)
         ).answer
