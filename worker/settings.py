@@ -109,6 +109,11 @@ class Settings(BaseSettings):
     proxy: SecretStr | None = Field(
         None, description="HTTP proxy for calls to WeCom; the usual proxy variables of the environment are ignored"
     )
+    ca_bundle: Path | None = Field(
+        None,
+        description="PEM file with the certificates of those who vouch for the API's host, where it is a private one "
+        "or a proxy looks into TLS; unset: the usual authorities",
+    )
     connect_timeout: float = Field(5, gt=0, le=60, description="seconds to wait for a connection to WeCom")
     read_timeout: float = Field(15, gt=0, le=120, description="seconds to wait for WeCom's answer")
     connections: int = Field(200, ge=1, le=1000, description="connections to WeCom of one worker process")

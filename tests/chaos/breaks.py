@@ -21,6 +21,8 @@ from worker.simulator.control import SimulatorControl
 
 SEND = call("POST", "/cgi-bin/message/send")
 COMMIT = statement("commit")
+TUNNEL_SHARE = 0.2
+"""There are much fewer tunnels than calls."""
 SILENT_SECONDS = 4
 
 
@@ -80,12 +82,14 @@ def moments(house: House, plan: Plan, chance: random.Random, deliveries: int) ->
 
 def lose_answers(house: House, faults: Faults, seed: int) -> list[Rule]:
     """Lose answers, and what was asked, now and then from now on; return the rules, which count."""
-    shares = (
+    shares = [
         (house.postgres, COMMIT, faults.lost_commits),
         (house.postgres_of_programs, COMMIT, faults.lost_commits_of_programs),
         (house.redis, any_script, faults.lost_scripts),
         (house.way_to_wecom, SEND, faults.lost_by_proxy),
-    )
+    ]
+    if faults.lost_by_proxy and house.tunnels is not house.way_to_wecom:
+        shares.append((house.tunnels, lambda request: request.kind == "CONNECT", TUNNEL_SHARE))
     return [
         proxy.rules.add(
             Rule(matches, action, probability=share / 2, seed=seed + 1000 * number, reset=action is Action.CUT)

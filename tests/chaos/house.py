@@ -8,14 +8,17 @@ from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import orjson
 from cryptography.fernet import Fernet
 from faults.addresses import database_upstream, proxied_database_url, proxied_redis_url, redis_upstream
 from faults.forward_proxy import ForwardProxy
+from faults.http import HttpConversation
 from faults.postgres import PostgresConversation
 from faults.proxy import FaultProxy
 from faults.redis import RedisConversation
+from faults.tls import Authority
 from redis import Redis
 
 from worker import Producer
@@ -37,10 +40,12 @@ class House:
     """Everything that breaks: Postgres, Redis, workers and beats; WeCom is somebody else's.
 
     Workers reach Postgres, Redis and WeCom through one proxy each, programs reach Postgres through one of their own;
-    `ledger` and `redis_url` go straight.
+    `ledger` and `redis_url` go straight. With TLS workers reach the proxy before WeCom through a tunnel of another one.
     """
 
-    def __init__(self, home: Path, wecom: SimulatorControl, logs: Path, connections: int, quiet_seconds: int) -> None:
+    def __init__(
+        self, home: Path, wecom: SimulatorControl, logs: Path, connections: int, quiet_seconds: int, *, tls: bool
+    ) -> None:
         self._home = home
         self._logs = logs
         self._started = 0
@@ -53,7 +58,18 @@ class House:
         self.postgres = self._stack.enter_context(FaultProxy(database, PostgresConversation))
         self.postgres_of_programs = self._stack.enter_context(FaultProxy(database, PostgresConversation))
         self.redis = self._stack.enter_context(FaultProxy(redis_upstream(addresses.redis_url), RedisConversation))
-        self.way_to_wecom = self._stack.enter_context(ForwardProxy())
+        self.tunnels = self._stack.enter_context(ForwardProxy())
+        self.way_to_wecom: FaultProxy = self.tunnels
+        way = {"WECOM_API_BASE_URL": wecom.base_url}
+        if tls:
+            authority = Authority(logs)
+            at = urlsplit(wecom.base_url)
+            server = FaultProxy((str(at.hostname), at.port or 80), HttpConversation, tls=authority.server("127.0.0.1"))
+            self.way_to_wecom = self._stack.enter_context(server)
+            way = {
+                "WECOM_API_BASE_URL": f"https://127.0.0.1:{server.port}",
+                "WECOM_CA_BUNDLE": str(authority.certificate),
+            }
         key = Fernet.generate_key().decode()
         self.quiet_before = quiet_seconds // 2
         self.quiet_after = quiet_seconds - self.quiet_before
@@ -61,8 +77,8 @@ class House:
             "WECOM_DATABASE_URL": proxied_database_url(addresses.database_url, self.postgres),
             "WECOM_REDIS_URL": proxied_redis_url(addresses.redis_url, self.redis),
             "WECOM_SECRET_KEYS": key,
-            "WECOM_API_BASE_URL": wecom.base_url,
-            "WECOM_PROXY": self.way_to_wecom.url,
+            **way,
+            "WECOM_PROXY": self.tunnels.url,
             "WECOM_HOME": str(home / "keys"),
             "WECOM_QUIET_BEFORE": str(self.quiet_before),
             "WECOM_QUIET_AFTER": str(self.quiet_after),
@@ -152,7 +168,7 @@ class House:
 
     def heal(self) -> None:
         """Let the proxies pass everything on again."""
-        for proxy in (self.postgres, self.postgres_of_programs, self.redis, self.way_to_wecom):
+        for proxy in (self.postgres, self.postgres_of_programs, self.redis, self.way_to_wecom, self.tunnels):
             proxy.rules.clear()
             proxy.resume()
 

@@ -44,7 +44,8 @@ class Faults:
         lost_commits_of_programs: the same for programs that send.
         lost_scripts: the same for scripts of Redis.
         failing_calls: WeCom fails a tenth of all calls, in every way there is.
-        lost_by_proxy: how likely the proxy before WeCom loses an answer, or a call, half and half.
+        lost_by_proxy: how likely the proxy before WeCom loses an answer, or a call, half and half; tunnels, where there
+            are any, are refused now and then.
         slow_answers: a tenth of WeCom's answers take 0.3 to 2 s, and so do half of the uploads.
         campaign_pauses: how often each campaign is paused in the middle, and resumed.
         quiet_window: how many seconds a quiet window lasts that begins in the middle.

@@ -5,6 +5,7 @@ import ipaddress
 import ssl
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -13,10 +14,13 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
+from faults.tls import Authority
 from raw_server import RawServer, ok
 
+from worker.providers import open_client
 from worker.providers.base import Category
 from worker.providers.wecom.client import WeComClient
+from worker.settings import SettingsError, load_settings
 
 Serve = Callable[..., tuple[str, list[str]]]
 
@@ -167,3 +171,21 @@ def test_a_missing_errcode_is_success(serve: Serve, client: Callable[..., WeComC
     answer = client(address).post("/x", {}, b"{}").answer
     assert answer.category is Category.ACCEPTED
     assert (answer.invalid.users, answer.invalid.parties, answer.invalid.tags) == (("a", "b"), ("2",), ())
+
+
+@pytest.mark.parametrize("content", [None, "no certificate"])
+def test_certificates_that_cannot_be_read_are_told_of_by_name(tmp_path: Path, content: str | None) -> None:
+    file = tmp_path / "authorities.pem"
+    if content is not None:
+        file.write_text(content)
+    with pytest.raises(SettingsError, match=r"WECOM_CA_BUNDLE: .*authorities\.pem holds no certificates"):
+        open_client(load_settings(ca_bundle=file))
+
+
+def test_a_private_authority_is_believed_if_the_settings_name_it(tmp_path: Path) -> None:
+    authority = Authority(tmp_path)
+    with RawServer(lambda asked: asked.wire.sendall(ok()), authority.server("127.0.0.1")) as server:
+        named = load_settings(api_base_url=server.address, ca_bundle=authority.certificate)
+        for chosen, category in ((named, Category.ACCEPTED), (load_settings(), Category.UNREACHABLE)):
+            with closing(open_client(chosen.model_copy(update={"api_base_url": server.address}))) as client:
+                assert client.get("/cgi-bin/gettoken", {}).answer.category is category

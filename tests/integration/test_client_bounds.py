@@ -29,10 +29,8 @@ def context(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[ssl.SSLCont
     return (authority.server(HOST) if request.param == "https" else None), str(authority.certificate)
 
 
-def _client(server: RawServer, authorities: str | None = None) -> WeComClient:
-    return WeComClient(
-        server.address, connections=2, connect_timeout=CONNECT, read_timeout=READ, authorities=authorities
-    )
+def _client(server: RawServer, ca_bundle: str | None = None) -> WeComClient:
+    return WeComClient(server.address, connections=2, connect_timeout=CONNECT, read_timeout=READ, ca_bundle=ca_bundle)
 
 
 def _send(client: WeComClient, path: str = "/send") -> Answer:

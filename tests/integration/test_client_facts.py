@@ -86,7 +86,7 @@ def test_a_message_whose_answer_is_lost_behind_a_tunnel_may_have_arrived(
         FaultProxy((HOST, server.port), HttpConversation, tls=authority.server(HOST)) as wecom,
         ForwardProxy() as proxy,
     ):
-        client = make_client(f"https://{HOST}:{wecom.port}", proxy=proxy.url, authorities=str(authority.certificate))
+        client = make_client(f"https://{HOST}:{wecom.port}", proxy=proxy.url, ca_bundle=str(authority.certificate))
         assert _send(client).category is Category.ACCEPTED
         wecom.rules.add(Rule(call("POST", SEND), action, reset=reset))
         assert _send(client).category is Category.UNCERTAIN
@@ -99,7 +99,7 @@ def test_a_message_for_which_no_tunnel_was_opened_has_not_left(
 ) -> None:
     asked: list[None] = []
     with RawServer(_answer, authority.server(HOST)) as server, ForwardProxy() as proxy:
-        client = make_client(server.address, proxy=proxy.url, authorities=str(authority.certificate))
+        client = make_client(server.address, proxy=proxy.url, ca_bundle=str(authority.certificate))
         refused = proxy.rules.add(Rule(lambda request: request.kind == "CONNECT", action, times=1))
         answer = _send(client, lambda: asked.append(None))
         assert (answer.category, refused.fired, server.asked, asked) == (Category.UNREACHABLE, 1, [], [])
@@ -198,7 +198,7 @@ def test_a_used_connection_that_is_closed_in_answer_to_a_message_leaves_its_fate
         return asked.number == 0
 
     with RawServer(answer_once, authority.server(HOST) if secure else None) as server:
-        client = make_client(server.address, authorities=str(authority.certificate))
+        client = make_client(server.address, ca_bundle=str(authority.certificate))
         assert [_send(client).category for _ in range(2)] == [Category.ACCEPTED, Category.UNCERTAIN]
         assert len(server.asked) == 2
 
@@ -215,7 +215,7 @@ def test_a_message_that_is_written_only_in_part_may_have_arrived(
             time.sleep(4)
 
     with RawServer(instead=read_nothing) as server:
-        client = make_client(f"http{'s' * secure}://{HOST}:{server.port}", authorities=str(authority.certificate))
+        client = make_client(f"http{'s' * secure}://{HOST}:{server.port}", ca_bundle=str(authority.certificate))
         began = time.monotonic()
         answer = client.post(SEND, {}, b"x" * 50_000_000).answer
         assert answer.category is Category.UNCERTAIN
@@ -260,7 +260,7 @@ def test_who_is_asked_is_asked_after_tunnel_and_handshake(make_client: MakeClien
 
     asked: list[tuple[str, int]] = []
     with RawServer(_answer, authority.server(HOST)) as server, ForwardProxy() as proxy:
-        client = make_client(server.address, proxy=proxy.url, authorities=str(authority.certificate))
+        client = make_client(server.address, proxy=proxy.url, ca_bundle=str(authority.certificate))
         with pytest.raises(HeldBack):
             _send(client, hold_back)
         assert (asked, server.asked) == ([("CONNECT", 0)], [])
@@ -274,7 +274,7 @@ def test_an_authority_that_was_not_named_vouches_for_nobody(make_client: MakeCli
             Category.UNREACHABLE,
             "the server's TLS certificate could not be verified",
         )
-        other = make_client(server.address.replace(HOST, "localhost"), authorities=str(authority.certificate))
+        other = make_client(server.address.replace(HOST, "localhost"), ca_bundle=str(authority.certificate))
         assert _send(other).reason == "the server's TLS certificate could not be verified"
         assert server.asked == []
 
@@ -301,7 +301,7 @@ def test_a_connection_that_was_idle_for_a_minute_is_not_used_because_it_may_be_f
         _answer(asked)
 
     with RawServer(answer, authority.server(HOST) if secure else None) as server:
-        client = make_client(server.address, authorities=str(authority.certificate))
+        client = make_client(server.address, ca_bundle=str(authority.certificate))
         for _ in range(2):
             assert _send(client).category is Category.ACCEPTED
             slept += 45

@@ -29,7 +29,7 @@ def context(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[ssl.SSLCont
 def _client(server: RawServer, context: tuple[ssl.SSLContext | None, str], **options: float) -> WeComClient:
     timeouts = {"connect_timeout": 0.5, "read_timeout": 1.0, **options}
     address = f"http{'s' if context[0] else ''}://{HOST}:{server.port}"
-    return WeComClient(address, connections=1, authorities=context[1], **timeouts)  # type: ignore[arg-type]
+    return WeComClient(address, connections=1, ca_bundle=context[1], **timeouts)  # type: ignore[arg-type]
 
 
 def _reading(

@@ -9,21 +9,31 @@ from worker.providers.base import Provider
 from worker.providers.wecom.client import WeComClient
 from worker.providers.wecom.provider import WeCom
 from worker.providers.wecom.tokens import Tokens
-from worker.settings import Settings
+from worker.settings import Settings, SettingsError
 
 CREDENTIAL_NAMES: Mapping[str, tuple[str, ...]] = {"wecom": WeCom.credential_names}
 """What each provider needs to authenticate, in the order in which `wecom senders add` asks for it."""
 
 
 def open_client(settings: Settings) -> WeComClient:
-    """Prepare the connections of this process to WeCom; none is opened yet."""
-    return WeComClient(
-        settings.api_base_url,
-        connections=settings.connections,
-        connect_timeout=settings.connect_timeout,
-        read_timeout=settings.read_timeout,
-        proxy=settings.proxy.get_secret_value() if settings.proxy else None,
-    )
+    """Prepare the connections of this process to WeCom; none is opened yet.
+
+    Raises:
+        SettingsError: the certificates in WECOM_CA_BUNDLE cannot be read.
+    """
+    try:
+        return WeComClient(
+            settings.api_base_url,
+            connections=settings.connections,
+            connect_timeout=settings.connect_timeout,
+            read_timeout=settings.read_timeout,
+            proxy=settings.proxy.get_secret_value() if settings.proxy else None,
+            ca_bundle=str(settings.ca_bundle) if settings.ca_bundle else None,
+        )
+    except OSError as error:  # as ssl.SSLError is one
+        raise SettingsError(
+            f"WECOM_CA_BUNDLE: {settings.ca_bundle} holds no certificates that can be read ({error.strerror or error})"
+        ) from None
 
 
 def open_providers(settings: Settings, redis: Redis, key_ring: KeyRing) -> Mapping[str, Provider]:

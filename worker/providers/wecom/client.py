@@ -56,10 +56,10 @@ class _Adapter(HTTPAdapter):
     none of that may happen to a call that carries a secret.
     """
 
-    def __init__(self, connections: int, authorities: str | None) -> None:
+    def __init__(self, connections: int, ca_bundle: str | None) -> None:
         # One context for all connections: to read the authorities' certificates takes ten times as long as a handshake.
         self._context = create_urllib3_context()
-        self._context.load_verify_locations(authorities or certifi.where())
+        self._context.load_verify_locations(ca_bundle or certifi.where())
         super().__init__(pool_connections=1, pool_maxsize=connections, max_retries=0)
 
     def init_poolmanager(self, *arguments: Any, **options: Any) -> None:  # noqa: ANN401 - as `requests` has it
@@ -94,7 +94,7 @@ class WeComClient:
         connect_timeout: seconds until a connection stands, with the proxy's tunnel and TLS.
         read_timeout: seconds from the first byte of a request to the last of its answer.
         proxy: the URL of an HTTP proxy.
-        authorities: a PEM file with the certificates of those who vouch for the host; by default the usual ones.
+        ca_bundle: a PEM file with the certificates of those who vouch for the host; by default the usual ones.
     """
 
     def __init__(
@@ -105,7 +105,7 @@ class WeComClient:
         connect_timeout: float,
         read_timeout: float,
         proxy: str | None = None,
-        authorities: str | None = None,
+        ca_bundle: str | None = None,
     ) -> None:
         self._base_url = base_url
         self._connect_timeout = connect_timeout
@@ -113,7 +113,7 @@ class WeComClient:
         # Only connecting takes its time-out from here; see `connection.py` for all else.
         self._timeout = Timeout(connect=connect_timeout, read=read_timeout)
         self._proxy = proxy
-        self._adapter = _Adapter(connections, authorities)
+        self._adapter = _Adapter(connections, ca_bundle)
         self._opened: tuple[HTTPConnectionPool, str] | None = None
         address = urlsplit(base_url)
         self._headers = {
