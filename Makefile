@@ -41,11 +41,13 @@ chaos: $(INSTALLED) ## everything breaks at once, at length: ten courses of even
 	@TRANSACTIONS=1000 $(BIN)/pytest tests/integration -k killed_again_and_again
 	@$(BIN)/pytest tests/chaos --chaos=long --seeds=10 --log-cli-level=info
 
-check: $(INSTALLED) ## format, lint, types, import rules
+check: $(INSTALLED) ## format, lint, types, import rules, locks of migrations
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
+	@$(BIN)/python .ci/migrations_sql.py $(VENV)/migrations
+	@$(BIN)/squawk $(VENV)/migrations/*.sql
 
 bench: $(INSTALLED) ## speed and memory, side by side, in one run
 	@$(BIN)/python -m benchmarks

@@ -7,6 +7,8 @@ Follows: 0002
 import sqlalchemy as sa
 from alembic import op
 
+from worker.ledger.gentle_changes import build_index
+
 revision = "0003"
 down_revision = "0002"
 branch_labels = None
@@ -14,13 +16,7 @@ depends_on = None
 
 
 def upgrade() -> None:
-    op.create_index(
-        "messages_sent",
-        "messages",
-        ["sender", "sent_at"],
-        schema="wecom",
-        postgresql_where=sa.text("sent_at is not null"),
-    )
+    build_index("messages_sent", "messages", ["sender", "sent_at"], postgresql_where=sa.text("sent_at is not null"))
 
 
 def downgrade() -> None:

@@ -7,6 +7,8 @@ Follows: 0004
 import sqlalchemy as sa
 from alembic import op
 
+from worker.ledger.gentle_changes import build_index
+
 revision = "0005"
 down_revision = "0004"
 branch_labels = None
@@ -14,12 +16,8 @@ depends_on = None
 
 
 def upgrade() -> None:
-    op.create_index(
-        "messages_unconfirmed",
-        "messages",
-        ["sender", "claimed_at"],
-        schema="wecom",
-        postgresql_where=sa.text("state = 'unconfirmed'"),
+    build_index(
+        "messages_unconfirmed", "messages", ["sender", "claimed_at"], postgresql_where=sa.text("state = 'unconfirmed'")
     )
 
 

@@ -7,6 +7,8 @@ Follows: 0005
 import sqlalchemy as sa
 from alembic import op
 
+from worker.ledger.gentle_changes import build_index, remove_index
+
 revision = "0006"
 down_revision = "0005"
 branch_labels = None
@@ -17,23 +19,20 @@ ITS_END = sa.text("least(expires_at, resend_until)")
 
 
 def upgrade() -> None:
-    op.create_index(
-        "messages_by_due_time",
-        "messages",
-        ["priority", "send_at"],
-        schema="wecom",
-        postgresql_where=sa.text("state = 'scheduled'"),
+    build_index(
+        "messages_by_due_time", "messages", ["priority", "send_at"], postgresql_where=sa.text("state = 'scheduled'")
     )
-    _index_what_cannot_wait("messages_pressing", ITS_END, "sender")
-    # At the end, as nobody can even read the table from here to the commit.
-    op.drop_index("messages_that_cannot_wait", "messages", schema="wecom")
+    build_index("messages_pressing", "messages", [ITS_END, "sender"], postgresql_where=sa.text(CANNOT_WAIT))
+    remove_index("messages_that_cannot_wait")
 
 
 def downgrade() -> None:
-    _index_what_cannot_wait("messages_that_cannot_wait", "sender", ITS_END)
+    op.create_index(
+        "messages_that_cannot_wait",
+        "messages",
+        ["sender", ITS_END],
+        schema="wecom",
+        postgresql_where=sa.text(CANNOT_WAIT),
+    )
     op.drop_index("messages_pressing", "messages", schema="wecom")
     op.drop_index("messages_by_due_time", "messages", schema="wecom")
-
-
-def _index_what_cannot_wait(name: str, *columns: str | sa.TextClause) -> None:
-    op.create_index(name, "messages", list(columns), schema="wecom", postgresql_where=sa.text(CANNOT_WAIT))

@@ -7,6 +7,8 @@ Follows: 0008
 import sqlalchemy as sa
 from alembic import op
 
+from worker.ledger.gentle_changes import lock_briefly
+
 revision = "0009"
 down_revision = "0008"
 branch_labels = None
@@ -14,6 +16,7 @@ depends_on = None
 
 
 def upgrade() -> None:
+    lock_briefly({"senders": "share row exclusive"})
     op.create_table(
         "parked_calls",
         sa.Column("sender", sa.Text(), nullable=False),

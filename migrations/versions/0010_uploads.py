@@ -19,6 +19,8 @@ Follows: 0009
 import sqlalchemy as sa
 from alembic import op
 
+from worker.ledger.gentle_changes import lock_briefly
+
 revision = "0010"
 down_revision = "0009"
 branch_labels = None
@@ -26,6 +28,7 @@ depends_on = None
 
 
 def upgrade() -> None:
+    lock_briefly({"senders": "share row exclusive", "messages": "access exclusive"})
     op.add_column(
         "messages",
         sa.Column(

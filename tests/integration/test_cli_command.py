@@ -16,11 +16,13 @@ import pytest
 import requests
 from click.testing import CliRunner, Result
 from cryptography.fernet import Fernet
-from sqlalchemy import Engine, make_url, text
+from sqlalchemy import Engine, create_engine, make_url, text
+from sqlalchemy.pool import NullPool
 
 from worker.cli import COMMANDS, wecom
 from worker.encryption import KeyRing
 from worker.ledger import Ledger
+from worker.ledger.revisions import MIGRATIONS
 from worker.messages.sender import Sender
 from worker.producer import Producer
 from worker.providers.wecom.errcodes import ERRCODES
@@ -28,6 +30,7 @@ from worker.settings import settings
 
 WECOM = [sys.executable, "-m", "worker.cli"]
 CELERY_WECOM = [sys.executable, "-m", "celery", "wecom"]
+NEWEST = max(path.name[:4] for path in (MIGRATIONS / "versions").glob("*.py"))
 NOBODY_LISTENS = "127.0.0.1:1"
 PASSWORD = "pass-word-of-a-server"
 NO_SERVERS = {
@@ -241,10 +244,49 @@ def test_a_number_out_of_bounds_is_refused() -> None:
 
 def test_migrate_makes_the_tables_once_and_says_so(run: Callable[..., Result], empty_database: str) -> None:
     first = run("migrate", WECOM_DATABASE_URL=empty_database)
-    assert (first.exit_code, first.stdout) == (0, "Done: the tables are those of this release now.\n")
+    assert (first.exit_code, first.stdout) == (0, f"Done: the tables are those of this release ({NEWEST}).\n")
+    assert f"Done: {NEWEST} (" in first.stderr
     again = run("migrate", WECOM_DATABASE_URL=empty_database)
-    assert (again.exit_code, again.stdout) == (0, "Nothing to do: the tables are those of this release.\n")
+    assert again.stdout == f"Nothing to do: the tables are those of this release ({NEWEST}).\n"
+    assert (again.exit_code, again.stderr) == (0, "")
     assert "no senders yet" in run("senders", "list", WECOM_DATABASE_URL=empty_database).stdout
+
+
+def test_migrate_goes_as_far_as_it_is_told_and_check_says_by_its_exit_status_how_the_tables_stand(
+    run: Callable[..., Result], empty_database: str
+) -> None:
+    def said(*arguments: str) -> tuple[int, str]:
+        result = run("migrate", *arguments, WECOM_DATABASE_URL=empty_database)
+        return result.exit_code, result.stdout
+
+    behind = f"the tables are at 0008; this release needs {NEWEST}: run `wecom migrate`.\n"
+    current = f"the tables are those of this release ({NEWEST}).\n"
+    assert said("--check") == (3, f"there are no tables; this release needs {NEWEST}: run `wecom migrate`.\n")
+    assert said("--to", "0008") == (0, f"Done: {behind}")
+    assert said("--check") == (3, behind)
+    assert said() == (0, f"Done: {current}")
+    assert said("--check") == (0, current)
+    with create_engine(empty_database, poolclass=NullPool).begin() as connection:
+        connection.execute(text("update wecom.alembic_version set version_num = '9999'"))
+    newer = "the tables are those of a newer release (9999); this one works with them.\n"
+    assert said("--check") == (4, newer)
+    assert said() == (0, f"Nothing to do: {newer}")
+
+
+def test_check_writes_nothing(run: Callable[..., Result], empty_database: str) -> None:
+    assert run("migrate", "--check", WECOM_DATABASE_URL=empty_database).exit_code == 3
+    with create_engine(empty_database, poolclass=NullPool).connect() as connection:
+        assert connection.scalar(text("select to_regnamespace('wecom')")) is None
+
+
+def test_a_revision_that_cannot_be_gone_to_is_one_line_that_says_why(
+    run: Callable[..., Result], empty_database: str
+) -> None:
+    unknown = in_one_line(run("migrate", "--to", "0815", WECOM_DATABASE_URL=empty_database))
+    assert "there is no revision '0815'; this release has 0001, 0002, 0003, " in unknown
+    assert unknown.endswith(f", {NEWEST}")
+    assert f"past 0008, at {NEWEST}; there is no way back" in in_one_line(run("migrate", "--to", "0008"))
+    assert run("migrate", "--check", "--to", "0008").exit_code == 2
 
 
 def test_a_missing_right_is_one_line_that_names_it(

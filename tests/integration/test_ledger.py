@@ -10,7 +10,8 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Engine, create_engine, inspect, make_url, text
 
 from worker.ledger import LedgerError, migrate, open_engine, require_migrated
-from worker.ledger.connection import MIGRATIONS, downgrade
+from worker.ledger.migrating import downgrade
+from worker.ledger.revisions import MIGRATIONS
 from worker.ledger.schema import SCHEMA, Base
 
 

@@ -32,9 +32,7 @@ from worker.ledger.connection import (
     LedgerError,
     PerhapsStored,
     is_passing,
-    migrate,
     open_engine,
-    require_migrated,
     unreachable,
 )
 from worker.ledger.deliveries import ClaimedMessage, Deliveries, Postponement
@@ -51,11 +49,13 @@ from worker.ledger.intake import (
     insert_messages,
 )
 from worker.ledger.media import Media, StoredFile, keep_files
+from worker.ledger.migrating import migrate
 from worker.ledger.parked_calls import Calls, ParkedCalls, Parking
 from worker.ledger.reaper import Reaped, Reaper
 from worker.ledger.recalls import ClaimedRecall, Recalls, RecallSettlement, RecallStatus
 from worker.ledger.rejected import Rejected, RejectedRequest
 from worker.ledger.retries import Retry
+from worker.ledger.revisions import Age, Standing, require_migrated, standing
 from worker.ledger.schedules import (
     DueSchedule,
     NewSchedule,
@@ -102,6 +102,7 @@ class Ledger:
 
 __all__ = [
     "FINAL",
+    "Age",
     "Attempt",
     "Calls",
     "Campaign",
@@ -154,6 +155,7 @@ __all__ = [
     "SentCard",
     "Settled",
     "Settlement",
+    "Standing",
     "State",
     "StoredFile",
     "StoredMessage",
@@ -187,6 +189,7 @@ __all__ = [
     "pause_schedule",
     "request_card_update",
     "require_migrated",
+    "standing",
     "storable",
     "transact",
     "unreachable",
