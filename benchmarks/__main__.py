@@ -8,7 +8,7 @@ import orjson
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import cards, enqueue, lag, large_ledger, million, send_path, simulator_speed, throughput
+from benchmarks import cards, enqueue, lag, large_ledger, migration, million, send_path, simulator_speed, throughput
 
 BENCHMARKS: dict[str, Callable[..., dict[str, float]]] = {
     "send_path": send_path.measure,
@@ -18,6 +18,7 @@ BENCHMARKS: dict[str, Callable[..., dict[str, float]]] = {
     "million": million.measure,
     "lag": lag.measure,
     "large_ledger": large_ledger.measure,
+    "migration": migration.measure,
     "simulator_speed": simulator_speed.measure,
 }
 RESULTS = Path(__file__).with_name("results.json")

@@ -13,6 +13,7 @@ branch_labels = ${repr(branch_labels)}
 depends_on = ${repr(depends_on)}
 
 
+# What may be done to tables that are in use, and how: worker/ledger/gentle_changes.py.
 def upgrade() -> None:
     ${upgrades if upgrades else "pass"}
 

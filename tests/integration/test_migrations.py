@@ -121,7 +121,7 @@ def blocked(admin: psycopg.Connection[Any], holder: int) -> tuple[int, str] | No
     ).fetchone()
 
 
-# What two programs hold that commit late: one has written messages, the other senders.
+# What two programs hold that commit late, one has written messages, the other senders.
 WRITES_MESSAGES = ("update wecom.messages set error = error",)
 WRITES_SENDERS = (
     "update wecom.senders set park_seconds = park_seconds",
@@ -182,6 +182,30 @@ def test_behind_every_step_that_waits_for_somebody_all_others_go_on(
             migrated.result()
     assert catalog_of(engine) == released_schema(REVISIONS[-1])
     assert {revision for revision, _ in seen} == revisions
+
+
+def test_a_vacuum_is_waited_for_without_holding_up_anybody(
+    database: Callable[..., Engine], eventually: Callable[..., None]
+) -> None:
+    engine = database()
+    with_messages(engine, "0009", 100)
+    url = driver_url(url_of(engine))
+    programs = Running(release_of("0009"), url, 0)
+    with (
+        psycopg.connect(url, autocommit=True) as admin,
+        psycopg.connect(url) as vacuum,
+        psycopg.connect(url, autocommit=True, options="-c lock_timeout=1ms") as other,
+    ):
+        vacuum.execute("lock table wecom.messages in share update exclusive mode")  # what VACUUM holds
+        with in_background(lambda: migrate(engine), vacuum) as migrated:
+            eventually(lambda: blocked(admin, vacuum.info.backend_pid))
+            programs.produce(other)
+            programs.deliver(other)
+            programs.look(other)
+            assert blocked(admin, vacuum.info.backend_pid)
+            vacuum.commit()
+            migrated.result(60)
+    assert catalog_of(engine) == released_schema(REVISIONS[-1])
 
 
 def test_a_migration_that_dies_at_any_step_is_run_again_and_ends_alike(
