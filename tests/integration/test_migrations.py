@@ -121,6 +121,11 @@ def blocked(admin: psycopg.Connection[Any], holder: int) -> tuple[int, str] | No
     ).fetchone()
 
 
+def waits(admin: psycopg.Connection[Any], process: int) -> bool:
+    found = admin.execute("select wait_event_type = 'Lock' from pg_stat_activity where pid = %s", [process])
+    return found.fetchone() == (True,)
+
+
 # What two programs hold that commit late, one has written messages, the other senders.
 WRITES_MESSAGES = ("update wecom.messages set error = error",)
 WRITES_SENDERS = (
@@ -173,7 +178,7 @@ def test_behind_every_step_that_waits_for_somebody_all_others_go_on(
                     programs.look(other)
                 # The next one holds it as soon as the migration has had it, so that no step finds nobody.
                 next_one = pool.submit(hold, following)
-                while not next_one.done() and blocked(admin, holder.info.backend_pid) is None:
+                while not next_one.done() and not waits(admin, following.info.backend_pid):
                     time.sleep(0.005)
                 holder.commit()
                 next_one.result(30)

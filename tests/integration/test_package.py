@@ -174,7 +174,7 @@ def test_a_wheel_of_the_source_distribution_is_the_wheel_of_the_repository(
 
 
 def test_the_installed_package_is_taken_and_brings_no_other_module(elsewhere: Elsewhere, installed: Path) -> None:
-    where = "import worker, worker.ledger.connection as c; print(worker.__file__); print(c.MIGRATIONS)"
+    where = "import worker, worker.ledger.revisions as r; print(worker.__file__); print(r.MIGRATIONS)"
     for path in elsewhere.runs("python", "-P", "-c", where).split():
         assert Path(path).is_relative_to(installed.parent)
     find = "import importlib.util as u; print(u.find_spec('celeryconfig'), u.find_spec('migrations'))"
