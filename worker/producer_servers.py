@@ -44,7 +44,7 @@ class ProducerServers:
 
     def _open(self) -> _Connections:
         servers = open_servers(self.settings)
-        ledger = Ledger(open_engine(servers.database_url))
+        ledger = Ledger(open_engine(servers.database_url, silence_seconds=self.settings.silence_seconds))
         try:
             require_migrated(ledger.engine, embedded_in=embedded_database(self.settings))
         except LedgerError:

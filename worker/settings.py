@@ -90,6 +90,12 @@ class Settings(BaseSettings):
         description="Celery's broker, as a Celery URL of Redis (`redis://`, `rediss://`, `redis+socket://`) "
         "or RabbitMQ (`amqp://`, `amqps://`); unset: the same Redis",
     )
+    silence_seconds: float = Field(
+        15,
+        ge=2,
+        le=300,
+        description="seconds after which a connection is given up on which Postgres says nothing and does nothing",
+    )
     home: Path = Field(Path(".wecom"), description="directory of the embedded servers, their data and their key")
 
     # Credentials

@@ -23,7 +23,7 @@ def opened_ledger(*, with_keys: bool = False) -> Iterator[Ledger]:
     chosen = settings()
     makes_default = None not in (chosen.corpid, chosen.corpsecret, chosen.agentid)
     key_ring = load_key_ring(chosen) if with_keys or makes_default else None
-    ledger = Ledger(open_engine(open_servers(chosen).database_url), key_ring)
+    ledger = Ledger(open_engine(open_servers(chosen).database_url, silence_seconds=chosen.silence_seconds), key_ring)
     try:
         require_migrated(ledger.engine, embedded_in=embedded_database(chosen))
         ensure_default_sender(ledger, chosen)

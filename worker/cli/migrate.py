@@ -26,7 +26,7 @@ def migrate(revision: str | None, *, check: bool) -> None:
     """
     if check and revision is not None:
         raise click.UsageError("--check changes nothing, so it takes no --to")
-    engine = open_engine(open_servers(settings()).database_url)
+    engine = open_engine(open_servers(settings()).database_url, silence_seconds=settings().silence_seconds)
     try:
         found = standing(engine)
         if check:

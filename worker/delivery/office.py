@@ -92,7 +92,8 @@ def open_office(settings: Settings, publish: Publish) -> Office:
     """
     servers = open_servers(settings)
     key_ring = load_key_ring(settings)
-    ledger = Ledger(open_engine(servers.database_url, lock_seconds=LOCK_SECONDS), key_ring)
+    engine = open_engine(servers.database_url, lock_seconds=LOCK_SECONDS, silence_seconds=settings.silence_seconds)
+    ledger = Ledger(engine, key_ring)
     require_migrated(ledger.engine)
     ensure_default_sender(ledger, settings)
     redis = open_redis(servers.redis_url)

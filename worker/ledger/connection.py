@@ -1,6 +1,7 @@
 """How the ledger is reached, and what its errors mean."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 from uuid import UUID
 
@@ -11,7 +12,8 @@ from sqlalchemy import Connection, Engine, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
-from worker.ledger.bounded import CONNECT_SECONDS, bound_waits
+from worker.ledger.bounded import SILENCE_SECONDS, bound_waits, silence_parameters
+from worker.ledger.forks import safe_to_fork
 
 PASSING_CLASSES = frozenset(
     {
@@ -39,6 +41,18 @@ PASSING_STATES = frozenset(
     }
 )
 """The same of classes that otherwise speak of the statement or its values."""
+
+
+VANISHED_CLIENTS: Mapping[str, str] = MappingProxyType(
+    {
+        "tcp_keepalives_idle": "15",
+        "tcp_keepalives_interval": "5",
+        "tcp_keepalives_count": "3",
+        "tcp_user_timeout": "30s",
+    }
+)
+"""By these Postgres itself ends the session of a client that vanished, within half a minute. By default the rows that
+such a session has locked stay so for two hours, and whoever wants one waits."""
 
 
 class LedgerError(Exception):
@@ -99,11 +113,18 @@ def is_passing(error: BaseException) -> bool:
     return state[:2] in PASSING_CLASSES or state in PASSING_STATES
 
 
-def open_engine(database_url: str, connections: int = 8, *, lock_seconds: float = 0) -> Engine:
+def open_engine(
+    database_url: str,
+    connections: int = 8,
+    *,
+    lock_seconds: float = 0,
+    silence_seconds: float = SILENCE_SECONDS,
+) -> Engine:
     """Prepare a pool of connections; none is opened yet. With `lock_seconds` no statement waits longer for a lock.
 
     `postgresql://` and `postgres://`, as other programs write it, are read as `postgresql+psycopg://`. Parameters
-    of statements never appear in errors or logs: they are message texts and credentials.
+    of statements never appear in errors or logs: they are message texts and credentials. What the URL says of
+    libpq's parameters stands. A process that is forked opens connections of its own.
 
     Raises:
         LedgerError: the URL cannot be read.
@@ -112,28 +133,39 @@ def open_engine(database_url: str, connections: int = 8, *, lock_seconds: float 
         url = make_url(database_url)
         if url.drivername in {"postgresql", "postgres"}:
             url = url.set(drivername="postgresql+psycopg")
+        parameters = {"application_name": "wecom-worker", **silence_parameters(silence_seconds)}
         engine = create_engine(
             url,
             pool_size=connections,
             max_overflow=connections,
+            pool_timeout=silence_seconds,
             pool_pre_ping=True,
             hide_parameters=True,
             json_deserializer=orjson.loads,
-            connect_args={"connect_timeout": CONNECT_SECONDS, "application_name": "wecom-worker"},
+            connect_args={name: value for name, value in parameters.items() if name not in url.query},
         )
     except (ArgumentError, ValueError, ModuleNotFoundError):
         raise LedgerError(
             "WECOM_DATABASE_URL cannot be read; write it as postgresql+psycopg://user:password@host:5432/database"
         ) from None
-    bound_waits(engine)
-    if lock_seconds:
+    bound_waits(engine, silence_seconds)
+    safe_to_fork(engine)
+    setup = _session_setup(str(url.query.get("options", "")), lock_seconds)
 
-        @event.listens_for(engine, "connect")
-        def _limit_waiting(connection: psycopg.Connection[Any], _: object) -> None:
-            connection.execute(f"set lock_timeout = '{lock_seconds}s'")
-            connection.commit()
+    @event.listens_for(engine, "connect")
+    def _set_up(connection: psycopg.Connection[Any], _: object) -> None:
+        connection.execute(setup.encode())
+        connection.commit()
 
     return engine
+
+
+def _session_setup(options: str, lock_seconds: float) -> str:
+    """Return what each session of Postgres is told; what the options of the URL say stands."""
+    chosen = dict(VANISHED_CLIENTS)
+    if lock_seconds:
+        chosen["lock_timeout"] = f"{lock_seconds}s"
+    return "; ".join(f"set {name} = '{value}'" for name, value in chosen.items() if name not in options) or "select"
 
 
 def unreachable(error: OperationalError) -> str:
