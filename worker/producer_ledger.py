@@ -7,6 +7,7 @@ from typing import TypeVar
 
 from sqlalchemy import Connection
 from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from worker.delivery.bell import Bell
 from worker.delivery.capture import Capture
@@ -89,3 +90,8 @@ class ProducerLedger:
             yield
         except OperationalError as error:
             raise LedgerError(unreachable(error)) from None
+        except PoolTimeoutError:
+            raise LedgerError(
+                f"all connections of this program to Postgres were in use for {self._settings.silence_seconds:g} s; "
+                "nothing was stored, try again"
+            ) from None

@@ -1,6 +1,5 @@
 """Which faults of Postgres pass, as Postgres itself raises them, and how long a worker waits for their end."""
 
-import threading
 import time
 from collections.abc import Callable, Iterator
 
@@ -13,9 +12,10 @@ from pydantic import SecretStr
 from sqlalchemy import Engine, text
 
 from worker import Producer, SendRequest, State, Text
+from worker.delivery.absence import Absence
 from worker.delivery.deliver import deliver
 from worker.delivery.office import Office, open_office
-from worker.delivery.patience import patiently
+from worker.delivery.patience import Patience, Stopping, patiently
 from worker.elapsed import elapsed
 from worker.ledger import Ledger, LedgerError, is_passing, open_engine
 from worker.settings import Settings
@@ -117,7 +117,7 @@ def test_patience_ends_at_its_time_with_the_fault(engine: Engine, postgres: Faul
     postgres.cut_all()
     began = time.monotonic()
     with pytest.raises(Exception) as fault:  # noqa: PT011
-        patiently(engine.connect, elapsed() + 1, "a test")
+        patiently(engine.connect, Patience(elapsed() + 1, Stopping(), Absence()))
     assert is_passing(fault.value)
     assert 1 <= time.monotonic() - began < 5
 
@@ -125,11 +125,11 @@ def test_patience_ends_at_its_time_with_the_fault(engine: Engine, postgres: Faul
 def test_a_step_that_nobody_misses_does_not_hold_up_a_worker_that_stops(engine: Engine, postgres: FaultProxy) -> None:
     postgres.refuse()
     postgres.cut_all()
-    stopping = threading.Event()
+    stopping = Stopping()
     stopping.set()
     began = time.monotonic()
     with pytest.raises(Exception) as fault:  # noqa: PT011
-        patiently(engine.connect, elapsed() + 60, "a test", unless_stopping=stopping)
+        patiently(engine.connect, Patience(elapsed() + 60, stopping, Absence()), missed=False)
     assert is_passing(fault.value)
     assert time.monotonic() - began < 5
 

@@ -398,7 +398,7 @@ def test_a_request_waits_for_postgres_and_outlives_its_worker(
     eventually: Callable[..., None],
 ) -> None:
     (tmp_path / "impatient.py").write_text(IMPATIENT)
-    worker = start((*WORKER, "--include", "impatient"), PYTHONPATH=str(tmp_path))
+    worker = start((*WORKER, "--include", "impatient"), PYTHONPATH=str(tmp_path), WECOM_LOG_LEVEL="DEBUG")
     log = tmp_path / "worker-0.log"
     eventually(lambda: "ready" in log.read_text())
     postgres_accepts(connections=False)

@@ -9,7 +9,7 @@ from typing import Generic, TypeVar
 from worker.delivery.hearing import LOOK_SECONDS
 from worker.delivery.office import Office
 from worker.delivery.outcome import OUR_OWN_FAULT, PauseSender, decide
-from worker.delivery.patience import PAST_THE_LEASE_SECONDS, claim_surely, patiently
+from worker.delivery.patience import PAST_THE_LEASE_SECONDS, Patience, claim_surely, patiently
 from worker.delivery.stopping import park_calls, stop_sender
 from worker.elapsed import elapsed
 from worker.ledger import Calls, is_passing
@@ -55,14 +55,13 @@ def carry_out(office: Office, name: str, errand: Errand[Claimed, Settled]) -> in
     sender, _ = office.ledger.senders.open(name)
     if sender.stopped:
         return 0
-    what, lease_seconds = f"{errand.calls} of {name}", office.settings.lease_seconds
+    lease_seconds = office.settings.lease_seconds
     lease_ends = elapsed() + lease_seconds
-    until = lease_ends + PAST_THE_LEASE_SECONDS
+    patience = office.patience(lease_ends + PAST_THE_LEASE_SECONDS)
     claimed = claim_surely(
         lambda: errand.claim(name, office.calls_at_once(sender), lease_seconds),
         lambda unsure: errand.give_back(name, unsure),
-        until,
-        what,
+        patience,
     )
     if not claimed:
         return 0
@@ -70,8 +69,8 @@ def carry_out(office: Office, name: str, errand: Errand[Claimed, Settled]) -> in
         channel = office.provider_of(sender).open(sender)
     except ProviderError as error:
         answer = error.answer
-        patiently(lambda: errand.give_back(name, claimed), until, what)
-        patiently(lambda: _stop(office, sender, errand.calls, answer), until, what, unless_stopping=office.stopping)
+        patiently(lambda: errand.give_back(name, claimed), patience)
+        patiently(lambda: _stop(office, sender, errand.calls, answer), patience, missed=False)
         return 0
     permit = _Permit(office, name, lease_ends - office.slowest_call)
 
@@ -85,14 +84,12 @@ def carry_out(office: Office, name: str, errand: Errand[Claimed, Settled]) -> in
     tried = list(zip(claimed, office.senders_at_work.map(made, claimed), strict=True))
     answers = [answer for _, answer in tried if answer is not None]
     if kept := [one for one, answer in tried if answer is None]:
-        patiently(lambda: errand.give_back(name, kept), until, what)
+        patiently(lambda: errand.give_back(name, kept), patience)
     if answers:
         settled = [errand.settlement(one, answer) for one, answer in tried if answer is not None]
-        _settle(errand, name, settled, until, what)
+        _settle(errand, name, settled, patience)
         if limit := _limit(answers):
-            patiently(
-                lambda: park_calls(office, sender, errand.calls, limit), until, what, unless_stopping=office.stopping
-            )
+            patiently(lambda: park_calls(office, sender, errand.calls, limit), patience, missed=False)
     return len(answers)
 
 
@@ -157,10 +154,10 @@ def _limit(answers: Sequence[Answer]) -> Answer | None:
     return answers[0] if all(answer.category is Category.UNREACHABLE for answer in answers) else None
 
 
-def _settle(errand: Errand[Claimed, Settled], name: str, settled: Sequence[Settled], until: float, what: str) -> None:
+def _settle(errand: Errand[Claimed, Settled], name: str, settled: Sequence[Settled], patience: Patience) -> None:
     """Store what became of the calls; where Postgres refuses something, one by one."""
     try:
-        patiently(lambda: errand.settle(name, settled), until, what)
+        patiently(lambda: errand.settle(name, settled), patience)
     except Exception as error:
         if is_passing(error) or len(settled) == 1:
             raise
@@ -169,7 +166,7 @@ def _settle(errand: Errand[Claimed, Settled], name: str, settled: Sequence[Settl
     faults = []
     for one in settled:
         try:
-            patiently(lambda one=one: errand.settle(name, [one]), until, what)  # type: ignore[misc]
+            patiently(lambda one=one: errand.settle(name, [one]), patience)  # type: ignore[misc]
         except Exception as error:  # noqa: BLE001 - the others must not wait for it
             faults.append(error)
     if faults:

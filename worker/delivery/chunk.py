@@ -104,7 +104,7 @@ class Chunk:
         except Exception as error:
             if not is_passing(error):
                 raise
-            log.warning("what %s has in work waits for Postgres (%s)", self._sender.name, type(error).__name__)
+            self._office.absence.met(error)
 
     def _settle(self, batch: Sequence[Answered]) -> None:
         """Store what became of each message, and stop the sender where an answer says so."""
@@ -137,7 +137,7 @@ class Chunk:
     def _patiently(self, store: Callable[[], Stored]) -> Stored:
         """Store something, waiting for Postgres to come back."""
         until = self.hearing.last_start + self._office.slowest_call + PAST_THE_LEASE_SECONDS
-        return patiently(store, until, f"answers for {self._sender.name}")
+        return patiently(store, self._office.patience(until))
 
     def _send_for_a_turn(self) -> None:
         """Send what waits and may leave; after a turn make room for other chunks."""

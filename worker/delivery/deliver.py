@@ -55,22 +55,21 @@ def deliver(office: Office, name: str, still_working: Callable[[], None]) -> Del
         stopping=office.stopping,
     )
     quiet_until = office.quiet.waiting_until(clock.latest())
-    what, patience_ends = f"messages of {name}", claimed_at + settings.lease_seconds + PAST_THE_LEASE_SECONDS
+    patience = office.patience(claimed_at + settings.lease_seconds + PAST_THE_LEASE_SECONDS)
     claimed = claim_surely(
         lambda: ledger.deliveries.claim(name, settings.chunk, settings.lease_seconds, quiet_until),
         lambda unsure: ledger.deliveries.give_back(name, unsure),
-        patience_ends,
-        what,
+        patience,
     )
     try:
         reservation = office.quota.reserve(sender, claimed, clock.now())
     except BaseException as error:
-        patiently(lambda: ledger.deliveries.release(name, claimed), patience_ends, what)
+        patiently(lambda: ledger.deliveries.release(name, claimed), patience)
         if not isinstance(error, RedisError):
             raise
         log.warning("nothing can be counted, so nothing is sent for %s: %s", name, error)
         return Delivery(len(claimed))
-    patiently(lambda: ledger.deliveries.postpone(name, reservation.postponed), patience_ends, what)
+    patiently(lambda: ledger.deliveries.postpone(name, reservation.postponed), patience)
     chunk = Chunk(office, sender, channel, clock, hearing, reservation)
     try:
         chunk.deliver(still_working)

@@ -1,17 +1,18 @@
 """Everything a worker process needs to deliver, put together once."""
 
-import threading
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 from redis import Redis
 
+from worker.delivery.absence import Absence
 from worker.delivery.accept import AcceptanceRules
 from worker.delivery.apps import SendersOfApps
 from worker.delivery.bell import Bell, Publish
 from worker.delivery.campaign_watch import CampaignWatch
 from worker.delivery.default_sender import ensure_default_sender
+from worker.delivery.patience import Patience, Stopping
 from worker.delivery.quota import Quota
 from worker.delivery.stagger import QuietWindows
 from worker.delivery.upload_threads import UploadThreads
@@ -42,7 +43,8 @@ class Office:
     quiet: QuietWindows
     senders_at_work: ThreadPoolExecutor
     upload_threads: UploadThreads = field(default_factory=UploadThreads)
-    stopping: threading.Event = field(default_factory=threading.Event)
+    stopping: Stopping = field(default_factory=Stopping)
+    absence: Absence = field(default_factory=Absence)
 
     @property
     def acceptance(self) -> AcceptanceRules:
@@ -72,6 +74,10 @@ class Office:
             reason = f"this worker has no provider {sender.provider!r}, only {known}; is it older than the sender?"
             raise ProviderError(Answer(Category.UNREACHABLE, reason=reason))
         return self.providers[sender.provider]
+
+    def patience(self, until: float) -> Patience:
+        """Return how long a step of the ledger is tried that may wait until this moment of `elapsed`."""
+        return Patience(until, self.stopping, self.absence)
 
     def close(self) -> None:
         """Let go of threads and connections; calls under way finish first."""

@@ -153,17 +153,16 @@ def _patiently(office: Office, request: TaskRequest, step: Callable[[], Due]) ->
     if this process dies, and no worker fetches more of them than it has threads.
     """
     began = time.monotonic()
-    told = False
     while True:
         try:
             due = step()
+            office.absence.ended()
             break
         except Exception as error:
             if not is_passing(error):
                 raise
-            if not told:
-                log.warning("%s waits for Postgres (%s)", _name(request), type(error).__name__)
-                told = True
+            office.absence.met(error)
+            log.debug("%s waits for Postgres", _name(request))
             if office.stopping.wait(LOOK_AGAIN_SECONDS) or time.monotonic() - began >= PATIENCE_SECONDS:
                 return False
     for sender, messages in due.items():

@@ -114,7 +114,7 @@ def _upload_for_a_turn(office: Office, name: str) -> None:
         office.bell.ring(name)
     except Exception as error:
         if is_passing(error):
-            log.warning("an upload for %s waits for the ledger: %s", name, type(error).__name__)
+            office.absence.met(error)
         else:
             log.exception("an upload for %s failed here; it is made again when its lease has ended", name)
 

@@ -113,6 +113,17 @@ def is_passing(error: BaseException) -> bool:
     return state[:2] in PASSING_CLASSES or state in PASSING_STATES
 
 
+def fault_in_one_line(error: BaseException) -> str:
+    """Say what kind of passing fault this is, without what differs from one statement to the next."""
+    if isinstance(error, PoolTimeoutError):
+        return "all connections of this process are in use"
+    if isinstance(error, PerhapsStored | ClaimInDoubtError):
+        return "the answer to a COMMIT was lost"
+    cause = error.orig if isinstance(error, DBAPIError) else error
+    first_line = str(cause).strip().partition("\n")[0]
+    return first_line or type(cause).__name__
+
+
 def open_engine(
     database_url: str,
     connections: int = 8,

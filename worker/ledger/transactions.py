@@ -18,7 +18,7 @@ import psycopg
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError, OperationalError
 
-from worker.ledger.bounded import waiting_until
+from worker.ledger.bounded import ServerSilentError, waiting_until
 from worker.ledger.connection import PerhapsStored
 
 ANSWER_SECONDS = 5.0
@@ -93,17 +93,24 @@ def transact(
     except DBAPIError as error:
         if look is not None or not error.connection_invalidated:
             raise
-        return _again(engine, step, in_doubt, handed_over=None)
+        silent = isinstance(error.orig, ServerSilentError)  # it was waited for long enough; perhaps only the connection
+        return _again(engine, step, in_doubt, handed_over=None, seconds=ANSWER_SECONDS if silent else None)
 
 
 def _again(
-    engine: Engine, step: Callable[[Connection], Result], in_doubt: InDoubt, *, handed_over: float | None
+    engine: Engine,
+    step: Callable[[Connection], Result],
+    in_doubt: InDoubt,
+    *,
+    handed_over: float | None,
+    seconds: float | None = None,
 ) -> Result:
     """Carry a step out whose connection broke, once the ledger can be reached again.
 
-    `handed_over` is when its COMMIT was, by the monotonic clock; None if it was not.
+    `handed_over` is when its COMMIT was, by the monotonic clock; None if it was not. It is tried for `seconds`, by
+    default `DOUBT_SECONDS`.
     """
-    until, pause = (handed_over or time.monotonic()) + DOUBT_SECONDS, 0.0
+    until, pause = (handed_over or time.monotonic()) + (DOUBT_SECONDS if seconds is None else seconds), 0.0
     while True:
         try:
             with waiting_until(until, at_least=ANSWER_SECONDS), _fresh_connection(engine) as connection:
