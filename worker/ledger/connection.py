@@ -165,8 +165,9 @@ def open_engine(
 
     @event.listens_for(engine, "connect")
     def _set_up(connection: psycopg.Connection[Any], _: object) -> None:
+        connection.autocommit = True  # one round trip
         connection.execute(setup.encode())
-        connection.commit()
+        connection.autocommit = False
 
     return engine
 
