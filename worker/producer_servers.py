@@ -1,6 +1,8 @@
 """What a producer works with: its settings, and its connections to the ledger, to Redis and to the broker."""
 
+import os
 import threading
+import weakref
 from dataclasses import dataclass
 
 from celery import Celery
@@ -22,13 +24,17 @@ class _Connections:
     bell: Bell
 
 
+_opened: "weakref.WeakSet[ProducerServers]" = weakref.WeakSet()
+
+
 class ProducerServers:
-    """The settings of a producer, and its connections, which are opened when they are first needed."""
+    """The settings of a producer, and its connections, which each process opens when it first needs them."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self._opening = threading.Lock()
         self._connections: _Connections | None = None
+        _opened.add(self)
 
     @property
     def connections(self) -> _Connections:
@@ -61,6 +67,11 @@ class ProducerServers:
         )
         return _Connections(ledger, redis, celery, bell)
 
+    def begin_anew(self) -> None:
+        """Leave what is open to the process from which this one was forked, and open what is needed."""
+        self._opening = threading.Lock()  # perhaps a thread held it that is not here
+        self._connections = None
+
     def close(self) -> None:
         """Close the connections; they are opened again when they are needed again."""
         with self._opening:
@@ -69,6 +80,14 @@ class ProducerServers:
             connections.ledger.engine.dispose()
             connections.redis.close()
             connections.celery.close()
+
+
+def _begin_anew() -> None:
+    for servers in _opened:
+        servers.begin_anew()
+
+
+os.register_at_fork(after_in_child=_begin_anew)
 
 
 def _celery(broker_url: str) -> Celery:

@@ -30,7 +30,7 @@ def postgres(database_url: str) -> Iterator[FaultProxy]:
 
 @pytest.fixture
 def start_behind(
-    start: Callable[..., CeleryProcess], environment: dict[str, str], database_url: str, postgres: FaultProxy
+    start: Callable[..., CeleryProcess], database_url: str, postgres: FaultProxy
 ) -> Callable[..., CeleryProcess]:
     """Start processes whose Postgres is behind the proxy, while this test's own producer asks Postgres directly."""
     url = proxied_database_url(database_url, postgres)
