@@ -11,9 +11,14 @@ from redis import Redis
 from worker.broker import is_rabbitmq
 from worker.delivery.bell import Bell
 from worker.ledger import Ledger, LedgerError, open_engine, require_migrated
-from worker.redis_connection import REDIS_SECONDS, open_redis
+from worker.redis_connection import open_redis
 from worker.servers import embedded_database, open_servers
 from worker.settings import Settings
+
+BELL_SECONDS = 2
+"""How long a producer waits for an answer of Redis or of the broker: they only ring."""
+SILENT_SECONDS = 30
+"""How long a producer does not ring after they failed to answer: meanwhile the dispatcher does, every second."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +61,7 @@ class ProducerServers:
         except LedgerError:
             ledger.engine.dispose()
             raise
-        redis, celery = open_redis(servers.redis_url), _celery(servers.broker_url)
+        redis, celery = open_redis(servers.redis_url, BELL_SECONDS), _celery(servers.broker_url)
         bell = Bell(
             redis,
             # The dispatcher rings if this fails, so a producer does not wait for a broker that is away.
@@ -64,6 +69,7 @@ class ProducerServers:
                 "wecom.deliver", args=[sender, slot], queue="wecom.deliver", retry=False
             ),
             self.settings.deliveries,
+            SILENT_SECONDS,
         )
         return _Connections(ledger, redis, celery, bell)
 
@@ -95,7 +101,8 @@ def _celery(broker_url: str) -> Celery:
     app = Celery("wecom-producer", broker=broker_url, set_as_current=False, fixups=[])
     app.conf.update(task_ignore_result=True, task_serializer="json")
     if is_rabbitmq(broker_url):
-        app.conf.update(task_create_missing_queue_type="quorum", broker_connection_timeout=REDIS_SECONDS)
+        app.conf.update(task_create_missing_queue_type="quorum", broker_connection_timeout=BELL_SECONDS)
+        app.conf.broker_transport_options = {"read_timeout": BELL_SECONDS, "write_timeout": BELL_SECONDS}
     else:
-        app.conf.broker_transport_options = {"socket_timeout": REDIS_SECONDS, "socket_connect_timeout": REDIS_SECONDS}
+        app.conf.broker_transport_options = {"socket_timeout": BELL_SECONDS, "socket_connect_timeout": BELL_SECONDS}
     return app

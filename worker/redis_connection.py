@@ -35,16 +35,16 @@ return answer or 0
 """
 
 
-def open_redis(redis_url: str) -> Redis:
-    """Prepare a pool of connections to Redis; none is opened yet.
+def open_redis(redis_url: str, seconds: float = REDIS_SECONDS) -> Redis:
+    """Prepare a pool of connections to Redis; none is opened yet, and nobody waits longer than `seconds` for an answer.
 
     A connection that broke while nobody used it is replaced when it is taken from the pool. One that breaks during a
     command fails that command, at once.
     """
     return Redis.from_url(
         redis_url,
-        socket_timeout=REDIS_SECONDS,
-        socket_connect_timeout=REDIS_SECONDS,
+        socket_timeout=seconds,
+        socket_connect_timeout=seconds,
         health_check_interval=25,
         retry=Retry(NoBackoff(), retries=0),
     )

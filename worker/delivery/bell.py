@@ -23,7 +23,7 @@ WORKING_MILLISECONDS = 10_000
 """How long a worker counts as working without a sign of life."""
 
 SILENT_SECONDS = 5
-"""How long nobody rings after a broker failed to answer, so that a producer does not wait for it at every send."""
+"""How long nobody rings after a broker failed to answer: by then it may be back."""
 
 # A sender has a few slots, one for each chunk that may be in work at once. A bell nobody has answered yet is as good
 # as a new one; a slot at work is not rung.
@@ -57,12 +57,20 @@ class Publish(Protocol):
 
 
 class Bell:
-    """The bells of all senders."""
+    """The bells of all senders.
 
-    def __init__(self, redis: Redis, publish: Publish, slots: int) -> None:
+    Args:
+        redis: where it stands who was rung for.
+        publish: puts the news on its way.
+        slots: how many chunks of a sender may be in work at once.
+        silent_seconds: how long nobody rings after Redis or the broker failed to answer.
+    """
+
+    def __init__(self, redis: Redis, publish: Publish, slots: int, silent_seconds: float = SILENT_SECONDS) -> None:
         self._redis = redis
         self._publish = publish
         self._slots = slots
+        self._silent_seconds = silent_seconds
         self._silent_until = 0.0
         self._ring = Script(redis, _RING)
         self._stop_working = redis.register_script(_STOP_WORKING)
@@ -77,7 +85,7 @@ class Bell:
                 missing = "the broker"
                 self._publish(sender, int(slot))
         except Exception as error:  # noqa: BLE001 - brokers raise many things, and the message is safe
-            self._silent_until = time.monotonic() + SILENT_SECONDS
+            self._silent_until = time.monotonic() + self._silent_seconds
             log.warning(
                 "%s cannot be reached (%s); the message is stored and goes out once the dispatcher finds it",
                 missing,
