@@ -8,9 +8,11 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import closing
+from functools import partial
 
 import pytest
 from faults.addresses import database_upstream, proxied_database_url
+from faults.conversation import Request
 from faults.postgres import PostgresConversation, statement_with
 from faults.proxy import FaultProxy
 from faults.rules import Action, Rule
@@ -18,7 +20,7 @@ from pydantic import SecretStr
 from sqlalchemy import Engine, make_url, text
 from sqlalchemy.exc import OperationalError
 
-from worker import LedgerError, Producer, Text
+from worker import LedgerError, PerhapsStored, Producer, Text
 from worker.ledger import Ledger, is_passing, open_engine
 from worker.settings import Settings
 
@@ -26,6 +28,7 @@ SILENCE = 2.0
 """Seconds; the shortest the setting allows."""
 IN_TIME = 2 * SILENCE + 4
 """Seconds, on a busy machine; libpq takes no time-out below two for a connection."""
+HELLO = Text(content="Your payslip is ready.")
 PERSONAL = Text(content="{{ name }}, your payslip is ready.")
 
 
@@ -39,6 +42,21 @@ def behind(chosen: Settings, database_url: str, proxy: FaultProxy) -> Settings:
     """The same settings for what speaks to Postgres through a proxy."""
     url = proxied_database_url(database_url, proxy)
     return chosen.model_copy(update={"database_url": SecretStr(url), "silence_seconds": SILENCE})
+
+
+def fall_silent_at(proxy: FaultProxy, statement: str | None) -> None:
+    """Fall silent now, or once a statement with these words has been carried out."""
+    if statement is None:
+        proxy.silence()
+        return
+
+    def everything_after(request: Request) -> bool:
+        nonlocal reached
+        reached = reached or statement in request.text.lower()
+        return reached
+
+    reached = False
+    proxy.rules.add(Rule(everything_after, Action.WITHHOLD_ANSWER))
 
 
 @pytest.fixture
@@ -159,3 +177,29 @@ def test_postgres_itself_ends_the_session_of_a_client_that_vanished(engine: Engi
         kept = [connection.scalar(text(f"show {name}")) for name in ("tcp_keepalives_idle", "tcp_user_timeout")]
         over_tcp = connection.scalar(text("select inet_server_addr() is not null"))
     assert kept == (["15", "30s"] if over_tcp else ["0", "0"])
+
+
+def test_a_producer_is_told_in_time_and_what_it_repeats_is_stored_once(
+    ledger: Ledger, chosen: Settings, database_url: str, postgres: FaultProxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Silent before anything is asked, amid the message, and at the COMMIT, again and again."""
+    monkeypatch.setattr("worker.ledger.transactions.ANSWER_SECONDS", 1)
+    monkeypatch.setattr("worker.ledger.transactions.DOUBT_SECONDS", 3)
+    assert ledger.senders.names() == ["hr"]
+    moments = (None, None, "insert into wecom.messages", "insert into wecom.messages", "commit")
+    with closing(Producer(settings=behind(chosen, database_url, postgres))) as producer:
+        producer.campaigns()  # connected
+        for number, moment in enumerate(moments):
+            send = partial(producer.send, "hr", HELLO, users=["zhangsan"], idempotency_key=str(number))
+            fall_silent_at(postgres, moment)
+            began = time.monotonic()
+            with pytest.raises(LedgerError) as told:
+                send()
+            assert time.monotonic() - began < IN_TIME + 5
+            assert isinstance(told.value, PerhapsStored) == (moment == "commit")
+            postgres.rules.clear()
+            postgres.resume()
+            postgres.cut_all()  # Postgres hears as well that nobody is there any more
+            assert send() == send()
+    with ledger.engine.connect() as connection:
+        assert connection.scalar(text("select count(*) from wecom.messages")) == len(moments)
