@@ -84,6 +84,7 @@ def dispatch_task() -> None:
     with _while_postgres_is_there():
         dispatch(office())
         run_due_schedules(office())
+        office().absence.ended()  # the dispatcher, of all tasks, always asks Postgres
 
 
 @own_task(name="wecom.reap")
@@ -102,8 +103,6 @@ def _while_postgres_is_there() -> Iterator[None]:
         if not is_passing(error):
             raise
         office().absence.met(error)
-    else:
-        office().absence.ended()
 
 
 def _request(task: Task[Any, Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> TaskRequest:

@@ -72,6 +72,7 @@ def patiently(store: Callable[[], Stored], patience: Patience, *, missed: bool =
     Raises:
         Exception: what the step raised, once it is too late or if the fault is no passing one.
     """
+    waited = False
     while True:
         try:
             stored = store()
@@ -81,9 +82,11 @@ def patiently(store: Callable[[], Stored], patience: Patience, *, missed: bool =
             patience.absence.met(error)
             if patience.ends(missed=missed):
                 raise
+            waited = True
             time.sleep(AGAIN_SECONDS)
         else:
-            patience.absence.ended()
+            if waited:
+                patience.absence.ended()
             return stored
 
 
