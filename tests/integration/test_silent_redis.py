@@ -1,7 +1,7 @@
 """A Redis that falls silent without closing a connection: it is only a bell, so a producer hardly waits for it."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 
 import pytest
@@ -11,12 +11,15 @@ from faults.redis import RedisConversation, command
 from faults.rules import Action, Rule
 from pydantic import SecretStr
 
-from worker import Producer, State, Text
+from worker import Producer, SendRequest, State, Text
 from worker.ledger import Ledger
+from worker.processes import BEAT, WORKER, CeleryProcess
 from worker.settings import Settings
+from worker.simulator.control import SimulatorControl
 
 HELLO = Text(content="hello")
 A_FEW_SECONDS = 5
+ENDS_SECONDS = FLOWS_AGAIN_SECONDS = 30
 
 
 @pytest.fixture
@@ -81,3 +84,41 @@ def test_a_send_hardly_waits_for_a_rabbitmq_that_says_nothing(ledger: Ledger, ch
             assert sum(seconds_of_a_send(producer) for _ in range(20)) < A_FEW_SECONDS
         assert silent.connections > 0
     assert ledger.history.counts("hr") == {State.SCHEDULED: 20}
+
+
+def test_workers_flow_again_after_a_silence_and_term_ends_them_in_the_next(
+    ledger: Ledger,
+    chosen: Settings,
+    simulator: SimulatorControl,
+    redis: FaultProxy,
+    redis_url: str,
+    start: Callable[..., CeleryProcess],
+    eventually: Callable[..., None],
+) -> None:
+    """The Redis that counts; the broker is not silent."""
+
+    def send(name: str) -> None:
+        producer.send_many(SendRequest("hr", HELLO, users=[f"{name}{number}"]) for number in range(20))
+
+    proxied = {"WECOM_REDIS_URL": proxied_redis_url(redis_url, redis)}
+    with (
+        FaultProxy(redis_upstream(redis_url), RedisConversation) as broker,
+        closing(Producer(settings=chosen)) as producer,
+    ):
+        proxied["WECOM_BROKER_URL"] = proxied_redis_url(redis_url, broker)
+        worker, _ = start(WORKER, **proxied), start(BEAT, **proxied)
+        send("before")
+        eventually(lambda: ledger.history.counts("hr") == {State.SENT: 20})
+        redis.silence()
+        send("during")
+        asked = redis.connections
+        eventually(lambda: redis.connections > asked + 1)  # it was waited for in vain
+        assert ledger.history.counts("hr")[State.SENT] == 20  # what cannot be counted is not sent
+        redis.resume()
+        eventually(lambda: ledger.history.counts("hr") == {State.SENT: 40}, FLOWS_AGAIN_SECONDS)
+        redis.silence()
+        send("later")
+        asked = redis.connections
+        eventually(lambda: redis.connections > asked)
+        assert worker.stop(ENDS_SECONDS) == 0
+    assert all(texts == ["hello"] for texts in simulator.served().values())
