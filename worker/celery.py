@@ -18,5 +18,5 @@ def _configuration() -> ModuleType:
 
 # Without Celery's fixups: where DJANGO_SETTINGS_MODULE is set, one would load the producers' Django project into every
 # worker, which has no use for it and may not have its code.
-app = Celery("wecom", fixups=[])
+app = Celery("wecom", fixups=[], amqp="worker.redis_transport:AMQP")
 app.config_from_object(PromiseProxy(_configuration))  # loaded when first asked for: it starts the embedded servers

@@ -1,12 +1,21 @@
-"""How a worker takes tasks from the broker: what Celery would throw away with a line in the log is kept."""
+"""How a worker takes tasks from the broker: what Celery would throw away, or end by, is kept.
+
+Whoever reaches the broker can put anything there. Nothing of it ends a worker: a request that cannot be carried out
+is kept until a person decides (`wecom rejected`), and a bell or a tick that is none is dropped with a line in the log.
+"""
 
 import hashlib
-from collections.abc import Callable, Mapping
+import logging
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 from celery.worker.consumer import Consumer as CeleryConsumer
-from kombu.exceptions import KombuError
+from kombu.exceptions import EncodeError
 from kombu.message import Message
+
+from worker.task_messages import OURS, AskedTask, UnreadableError, read, rewrite, said_arguments
+
+log = logging.getLogger(__name__)
 
 DUE_HEADER = "wecom_at"
 """Where a task carries the time that its sender gave Celery as eta or countdown."""
@@ -14,6 +23,8 @@ JUDGED_WITH_TIME = ("wecom.send", "wecom.campaign", "wecom.recall")
 """The tasks that are carried out at once: of the first two the ledger keeps the time, a recall cannot wait."""
 KEPT_OF = "wecom"
 """The queue of requests; what else is thrown away is news that nobody needs an hour later."""
+LONGEST_LINE = 300
+FAULTS_OF_A_VALUE = (TypeError, ValueError, AttributeError, LookupError, ArithmeticError, RecursionError)
 
 
 class Consumer(CeleryConsumer):
@@ -38,61 +49,85 @@ class Consumer(CeleryConsumer):
         handle = super().create_task_handler(*args, **kwargs)
 
         def on_task_received(message: Message) -> object:
-            headers = message.headers or {}
-            if headers.get("eta") and headers.get("task") in JUDGED_WITH_TIME:
-                headers[DUE_HEADER] = headers.pop("eta")
-            return handle(message)
+            try:
+                asked = self._read(message)
+                rewrite(message, asked, _time_of(asked))
+                return handle(message)
+            except UnreadableError as error:
+                self._refuse(message, str(error))
+            except FAULTS_OF_A_VALUE as error:
+                if message.acknowledged:
+                    raise
+                log.exception("a message of the broker met an error that nobody foresaw")
+                self._refuse(message, f"{type(error).__name__}: {error}")
+            return None
 
         return on_task_received
 
     def on_unknown_task(self, body: object, message: Message, exc: Exception) -> None:
-        """Keep a task of a name that this release does not have."""
-        if not self._keep(message, f"task: this release has none named {message.headers.get('task')!r}"):
-            super().on_unknown_task(body, message, exc)
+        """Refuse a task of a name that this release does not have."""
+        del body, exc
+        self._refuse(message, f"task: this release has none named {message.headers.get('task')!r}")
 
     def on_unknown_message(self, body: object, message: Message) -> None:
-        """Keep what no Celery sent."""
-        if not self._keep(message, "it is no task of Celery"):
-            super().on_unknown_message(body, message)
+        """Refuse what no Celery sent."""
+        del body
+        self._refuse(message, "it is no task of Celery")
 
     def on_invalid_task(self, body: object, message: Message, exc: Exception) -> None:
-        """Keep a task that is malformed, or written in another form than JSON."""
-        if not self._keep(message, f"it cannot be read: {exc}"):
-            super().on_invalid_task(body, message, exc)
+        """Refuse a task that is malformed."""
+        del body
+        self._refuse(message, f"it cannot be read: {exc}")
 
     def on_decode_error(self, message: Message, exc: Exception) -> None:
-        """Keep what claims to be JSON and is not."""
-        if not self._keep(message, f"it cannot be read: {exc}"):
-            super().on_decode_error(message, exc)
+        """Refuse what is not what it claims to be."""
+        self._refuse(message, f"it cannot be read: {exc}")
 
-    def _keep(self, message: Message, reason: str) -> bool:
-        """Hand a request on to the task that keeps it, and only then let go of it."""
-        if (message.delivery_info or {}).get("routing_key") != KEPT_OF:
-            return False
-        headers: Mapping[str, Any] = message.headers or {}
-        args, kwargs = _arguments(message)
+    def _read(self, message: Message) -> AskedTask:
+        asked = read(message)
+        if not (asked.name.startswith(OURS) and asked.name in self.app.tasks):
+            raise UnreadableError(f"task: this release has none named {asked.name!r}")
+        return asked
+
+    def _refuse(self, message: Message, reason: str) -> None:
+        """Keep a request, or drop what is none."""
+        queue = (message.delivery_info or {}).get("routing_key")
+        if queue == KEPT_OF:
+            self._keep(message, reason)
+            return
+        # repr, and not what it says: a log line must not be forged, nor hold a text that was meant for a member.
+        log.warning("what came through the queue %r is no task and is dropped: %.*r", queue, LONGEST_LINE, reason)
+        message.reject()
+
+    def _keep(self, message: Message, reason: str) -> None:
+        """Hand a request on to the task that keeps it, and only then let go of it.
+
+        Raises:
+            ConnectionError: the broker did not take it; it still has the message, and gives it out again.
+        """
+        headers = message.headers or {}
+        args, kwargs = said_arguments(message)
         body = message.body if isinstance(message.body, bytes) else str(message.body).encode(errors="replace")
+        at = headers.get("eta")
         request = {
             "task": str(headers.get("task", "")),
             "task_id": str(headers.get("id") or f"sha256:{hashlib.sha256(body).hexdigest()}"),
             "args": args,
             "kwargs": kwargs,
-            "at": headers.get("eta"),
+            "at": at if isinstance(at, str) else None,
         }
-        self.app.send_task("wecom.reject", kwargs={"reason": reason, "request": request}, queue=KEPT_OF)
+        try:
+            try:
+                self._hand_on(reason, request)
+            except (EncodeError, *FAULTS_OF_A_VALUE):
+                self._hand_on(reason, request | {"args": [body.decode(errors="backslashreplace")], "kwargs": {}})
+        except Exception as error:
+            raise ConnectionError(f"what is refused could not be handed on ({type(error).__name__})") from error
         message.ack()
-        return True
+
+    def _hand_on(self, reason: str, request: dict[str, Any]) -> None:
+        self.app.send_task("wecom.reject", kwargs={"reason": reason, "request": request}, queue=KEPT_OF)
 
 
-def _arguments(message: Message) -> tuple[list[Any], dict[str, Any]]:
-    """Return a task's arguments, or as its only one the text that cannot be read as such."""
-    try:
-        payload = message.payload
-    except KombuError:
-        body = message.body
-        return [body.decode(errors="backslashreplace") if isinstance(body, bytes) else body], {}
-    match payload:
-        case [list(args), dict(kwargs), _]:
-            return args, kwargs
-        case _:
-            return [payload], {}
+def _time_of(asked: AskedTask) -> dict[str, str]:
+    return {DUE_HEADER: asked.at} if asked.at is not None and asked.name in JUDGED_WITH_TIME else {}
