@@ -2,8 +2,8 @@
 
 Celery believes what a message says of itself: headers and bodies of other types than its own raise errors in the
 worker's main loop, and much of what it reads is of no use here. So a message is judged first, and then holds nothing
-but what was judged. Callbacks and chains are refused: with them a program that may perhaps write into one queue alone would
-have tasks sent into any, with the worker's own rights.
+but what was judged. Callbacks and chains are refused: with them a program that may perhaps write into one queue alone
+would have tasks sent into any, with the worker's own rights.
 """
 
 from collections.abc import Mapping

@@ -127,7 +127,7 @@ def test_a_connection_that_breaks_amid_tasks_is_closed_with_no_other_error_than_
         Consumer(connection.channel(), [commands], on_message=got.append).consume()
         with suppress(TimeoutError):
             while True:
-                connection.drain_events(timeout=1)  # until it has the task, and waits for the next
+                connection.drain_events(timeout=0.3)  # until it has the task, and waits for the next
         proxy.refuse()
         proxy.cut_all()
         # What Celery's worker does then: only the connection's own errors are expected by the second.
