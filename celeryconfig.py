@@ -10,7 +10,6 @@ from worker.settings import settings
 
 # The embedded Redis is started here if no other broker is named.
 broker_url = open_servers().broker_url
-broker_connection_retry_on_startup = True  # a worker that starts before its broker waits for it
 if is_rabbitmq(broker_url):
     broker_transport_options = {
         "confirm_publish": True,  # what a worker hands over again must have arrived before it lets go of the old one
@@ -61,22 +60,14 @@ worker_pool = "threads"  # the time goes into waiting for WeCom; stops cleanly; 
 worker_concurrency = 8  # deliveries at once; the connections to WeCom are WECOM_CONNECTIONS, shared by all of them
 worker_prefetch_multiplier = 1  # reserve no bell that another worker could answer now
 worker_hijack_root_logger = False  # worker/logs.py sets the format and keeps secrets out
+worker_enable_remote_control = settings().remote_control  # whoever reaches the broker could stop and slow workers
 worker_send_task_events = False  # nobody listens, and arguments would leak into monitors
 worker_redirect_stdouts = False  # what prints means to print
 enable_utc = True  # the times in the ledger have zones; Celery's own are never shown
 timezone = "UTC"
 
-beat_scheduler = "worker.beat:OnceScheduler"  # in memory: these two may run twice or late, so nothing is kept
+beat_scheduler = "worker.ticks:TickScheduler"  # no wall clock decides, and ticks do not pile up without a worker
 beat_schedule = {
-    "dispatch": {
-        "task": "wecom.dispatch",
-        "schedule": settings().dispatch_seconds,
-        "options": {"expires": 10 * settings().dispatch_seconds},  # without a worker they do not pile up
-    },
-    "reap": {
-        "task": "wecom.reap",
-        "schedule": settings().reap_seconds,
-        "options": {"expires": 10 * settings().reap_seconds},
-    },
+    "dispatch": {"task": "wecom.dispatch", "schedule": settings().dispatch_seconds},
+    "reap": {"task": "wecom.reap", "schedule": settings().reap_seconds},
 }
-beat_max_loop_interval = 1  # seconds; by default beat may sleep for minutes after a broker came back

@@ -10,10 +10,12 @@ from collections.abc import Callable
 from typing import Any, ClassVar
 
 from celery.worker.consumer import Consumer as CeleryConsumer
+from celery.worker.state import maybe_shutdown
 from kombu.exceptions import EncodeError
 from kombu.message import Message
 
 from worker.task_messages import OURS, AskedTask, UnreadableError, read, rewrite, said_arguments
+from worker.watch import main_loop
 
 log = logging.getLogger(__name__)
 
@@ -44,6 +46,31 @@ class Consumer(CeleryConsumer):
             if step != "celery.worker.consumer.delayed_delivery:DelayedDelivery"
         ]
 
+    def ensure_connected(self, conn: Any) -> Any:  # noqa: ANN401 - kombu's connection
+        """Connect, however long the broker is away; each try shows that the main loop does not hang."""
+
+        def failed(error: Exception, seconds: float) -> None:
+            main_loop.turned()
+            log.error("the broker %s cannot be reached (%s); next try in %d s", conn.as_uri(), error, seconds)
+
+        def waits() -> None:
+            main_loop.turned()
+            maybe_shutdown()
+
+        conn.ensure_connection(failed, callback=waits)
+        self.first_connection_attempt = False
+        return conn
+
+    def register_with_event_loop(self, hub: Any) -> None:  # noqa: ANN401 - kombu's
+        """Have every turn of the loop noted: with Redis and RabbitMQ in the pool `threads` it is this one."""
+        hub.on_tick.add(main_loop.turned)
+        super().register_with_event_loop(hub)
+
+    def perform_pending_operations(self) -> None:
+        """Note every turn of the other loop: that of the pool `gevent`."""
+        main_loop.turned()
+        super().perform_pending_operations()
+
     def create_task_handler(self, *args: Any, **kwargs: Any) -> Callable[[Message], object]:  # noqa: ANN401 - Celery's
         """Return what is called with each message."""
         handle = super().create_task_handler(*args, **kwargs)
@@ -51,7 +78,7 @@ class Consumer(CeleryConsumer):
         def on_task_received(message: Message) -> object:
             try:
                 asked = self._read(message)
-                rewrite(message, asked, _time_of(asked))
+                rewrite(message, asked, _times_of(asked))
                 return handle(message)
             except UnreadableError as error:
                 self._refuse(message, str(error))
@@ -129,5 +156,8 @@ class Consumer(CeleryConsumer):
         self.app.send_task("wecom.reject", kwargs={"reason": reason, "request": request}, queue=KEPT_OF)
 
 
-def _time_of(asked: AskedTask) -> dict[str, str]:
-    return {DUE_HEADER: asked.at} if asked.at is not None and asked.name in JUDGED_WITH_TIME else {}
+def _times_of(asked: AskedTask) -> dict[str, str]:
+    """Return the headers of a request's times; bells and ticks have none, as the clocks of machines may differ."""
+    if asked.name not in JUDGED_WITH_TIME:
+        return {}
+    return {name: time for name, time in ((DUE_HEADER, asked.at), ("expires", asked.expires)) if time is not None}

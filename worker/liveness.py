@@ -1,10 +1,9 @@
 """Shows that a process lives, by a file whose age anybody can look at; `python -m worker.liveness` does.
 
-A fresh file proves that the process runs, that its threads get their turn, and that no task has been under way for
-so long that it must hang. It proves nothing about the broker, Postgres or WeCom, on purpose: no restart of a worker
+A fresh file proves that the process runs and that its threads get their turn; one whose main loop or tasks hang ends
+itself (`worker.watch`). It proves nothing about the broker, Postgres or WeCom, on purpose: no restart of a worker
 heals those, and a worker that cannot reach them goes on by itself when they are back. Nor does it prove that a worker
-that could take bells is given any; for that, look at what is due (`wecom doctor`). Tasks are seen where they run in
-the worker's own process (pools threads and gevent); of prefork and of beat it shows the process alone.
+that could take bells is given any; for that, look at what is due (`wecom doctor`).
 """
 
 import atexit
@@ -12,7 +11,6 @@ import logging
 import sys
 import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 from worker.settings import Settings, SettingsError, settings
@@ -28,36 +26,11 @@ class LivenessError(Exception):
     """The file cannot be written, or the process it belongs to does not live; the text says which."""
 
 
-class WorkUnderWay:
-    """When each thread of this process began the task it works on."""
-
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock = clock
-        self._began: dict[int, float] = {}
-
-    def begin(self) -> None:
-        """Note that this thread begins a task."""
-        # By thread, not by task: a bell that was given out again has the same id and must not make the first look new.
-        self._began[threading.get_ident()] = self._clock()
-
-    def end(self) -> None:
-        """Note that this thread has ended its task."""
-        self._began.pop(threading.get_ident(), None)
-
-    def longest(self) -> float:
-        """Return for how many seconds the oldest task has been under way."""
-        began = list(self._began.values())
-        return self._clock() - min(began) if began else 0.0
-
-
 class LifeSign:
-    """Touches a file from a thread of its own, until the process ends or one of its tasks hangs."""
+    """Touches a file from a thread of its own, until the process ends."""
 
-    def __init__(self, file: Path, under_way: WorkUnderWay, stuck_seconds: float) -> None:
+    def __init__(self, file: Path) -> None:
         self._file = file
-        self._under_way = under_way
-        self._stuck_seconds = stuck_seconds
-        self._hangs = False
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._go_on, name="wecom-liveness", daemon=True)
 
@@ -86,14 +59,7 @@ class LifeSign:
         self._file.unlink(missing_ok=True)
 
     def show(self) -> None:
-        """Touch the file once, unless a task hangs."""
-        longest = self._under_way.longest()
-        if longest > self._stuck_seconds:
-            if not self._hangs:
-                log.error("a task has been under way for %d s and must hang; this process counts as dead", longest)
-            self._hangs = True
-            return
-        self._hangs = False
+        """Touch the file once."""
         try:
             self._file.touch()
         except OSError as error:

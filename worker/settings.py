@@ -161,6 +161,11 @@ class Settings(BaseSettings):
         description="file that a worker or beat touches every few seconds while it lives; "
         "`python -m worker.liveness` looks at it",
     )
+    remote_control: bool = Field(
+        default=False,
+        description="whether workers obey Celery's remote control (`celery inspect`, Flower), by which whoever reaches "
+        "the broker can stop them",
+    )
     log_level: Annotated[Literal["DEBUG", "INFO", "WARNING", "ERROR"], BeforeValidator(_in_capitals)] = Field(
         "INFO", description="how much is logged: DEBUG, INFO, WARNING or ERROR"
     )

@@ -70,8 +70,6 @@ def read(message: Message) -> AskedTask:
 def rewrite(message: Message, asked: AskedTask, more: Mapping[str, str]) -> None:
     """Make a message say what was read of it, with more headers, and nothing else."""
     message.headers = {"lang": "py", "task": asked.name, "id": asked.task_id, **more}
-    if asked.expires is not None:
-        message.headers["expires"] = asked.expires
     message.properties = {}
     match message.payload:
         case [_, _, embedded] if not embedded or set(embedded) <= set(FOLLOWERS):

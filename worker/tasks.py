@@ -2,6 +2,7 @@
 
 import gc
 import logging
+import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache, partial
@@ -25,14 +26,19 @@ from worker.delivery.task_requests import TaskRequest
 from worker.embedded import EmbeddedError
 from worker.encryption import SecretKeyError
 from worker.ledger import LedgerError, is_passing, unreachable
-from worker.liveness import LifeSign, LivenessError, WorkUnderWay
+from worker.liveness import LifeSign, LivenessError
 from worker.logs import log_to_standard_error
+from worker.presence import Presence
 from worker.settings import settings, unknown_settings_in_one_line
+from worker.watch import Watch, WorkUnderWay, main_loop
 
 log = logging.getLogger(__name__)
 
 GARBAGE_THRESHOLD = 10_000
 """New objects between two looks for garbage; a chunk of messages makes about as many, and nearly none are cycles."""
+
+PATIENCE_OF_A_TASK = 10
+"""Seconds that a task takes besides its calls until it has stopped, at most."""
 
 own_task = partial(app.task, shared=False)
 """Registers a task in this app alone; by default Celery puts it into every app of a process that imports it."""
@@ -130,7 +136,7 @@ def _set_up_logging(**_: Any) -> None:  # noqa: ANN401 - Celery's signals pass w
 
 
 @worker_init.connect
-def _open_office(**_: Any) -> None:  # noqa: ANN401
+def _open_office(sender: Any, **_: Any) -> None:  # noqa: ANN401 - the worker
     if warning := unknown_settings_in_one_line():
         log.warning("%s", warning.removeprefix("warning: "))
     try:
@@ -140,7 +146,14 @@ def _open_office(**_: Any) -> None:  # noqa: ANN401
     except Exception as error:  # Celery would log it, and have a worker say that it is ready which is not
         reason = unreachable(error) if isinstance(error, OperationalError) else f"{type(error).__name__}: {error}"
         raise SystemExit(f"the worker cannot start: {reason}") from error
+    presence(sender.hostname).start()
     _collect_garbage_less_often()
+
+
+@cache
+def presence(name: str) -> Presence:
+    """Return what notes that this worker is at work."""
+    return Presence(office().redis, name, main_loop)
 
 
 def _collect_garbage_less_often() -> None:
@@ -157,13 +170,45 @@ def _show_life(**_: Any) -> None:  # noqa: ANN401
     file = settings().liveness_file
     if file is None:
         return
-    # By then the broker has given the bell to another worker and every lease has run out: whatever this process
-    # still holds is no longer its own, and ending it costs nothing.
-    stuck_seconds = given_again_after(settings()) + settings().lease_seconds
     try:
-        LifeSign(file, under_way, stuck_seconds).start()
+        LifeSign(file).start()
     except LivenessError as error:
         raise SystemExit(f"the process cannot start: {error}") from None
+
+
+@cache
+def watch() -> Watch:
+    """Return what watches over this process."""
+    chosen = settings()
+    # By then the broker has given the bell to another worker and every lease has run out: whatever this process
+    # still holds is no longer its own, and ending it costs nothing.
+    stuck_seconds = given_again_after(chosen) + chosen.lease_seconds
+    patience = chosen.connect_timeout + chosen.read_timeout + PATIENCE_OF_A_TASK
+    return Watch(main_loop, under_way, stuck_seconds, patience, _let_stay)
+
+
+@worker_init.connect
+def _watch_the_worker(**_: Any) -> None:  # noqa: ANN401
+    watch().start()
+
+
+@beat_init.connect
+def _watch_beat(sender: Any, **_: Any) -> None:  # noqa: ANN401 - the service
+    """Watch, and end beat on TERM in any state.
+
+    Celery closes the connection to the broker in the signal's handler, while it is perhaps being written to or waited
+    for, and what the handler raises is lost where no exception can be raised. Here the handler only says that beat is
+    to stop, and the watch sees to it.
+    """
+
+    def stop(_number: int, _frame: object) -> None:
+        watch().leave()
+        sender.stop()
+        raise SystemExit
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, stop)
+    watch().start()
 
 
 @task_prerun.connect
@@ -177,6 +222,13 @@ def _end(**_: Any) -> None:  # noqa: ANN401
 
 
 @worker_shutting_down.connect
-def _stop_sending(**_: Any) -> None:  # noqa: ANN401
+def _stop_sending(sender: str, **_: Any) -> None:  # noqa: ANN401
     """Calls under way finish; messages that are claimed but not sent go back at once."""
-    office().stopping.set()
+    watch().leave()
+    presence(sender).leave()
+    _let_stay()
+
+
+def _let_stay() -> None:
+    if office.cache_info().currsize:  # beat has none
+        office().stopping.set()

@@ -75,7 +75,7 @@ def test_with_a_worker_all_is_well(
     assert (told.returncode, told.stderr) == (0, "")
     assert "problem" not in told.stdout
     assert "\x1b" not in told.stdout
-    assert "ok      Workers: 1 answered: celery@" in told.stdout
+    assert "ok      Workers: 1 at work: celery@" in told.stdout
 
 
 def test_without_a_worker_that_alone_is_the_problem(doctor: Callable[..., dict[str, Any]]) -> None:

@@ -222,4 +222,4 @@ def test_the_doctor_understands_it(
     assert "append-only" not in fresh
     start(WORKER)
     eventually(lambda: "ready" in (tmp_path / "worker-0.log").read_text())
-    assert "Workers: 1 answered" in execute(environment, "doctor").stdout
+    eventually(lambda: "Workers: 1 at work" in execute(environment, "doctor").stdout)

@@ -15,6 +15,7 @@ from worker.consumer import Consumer
 from worker.delivery.rejections import PATIENCE_SECONDS
 from worker.delivery.serve import TURN_SECONDS
 from worker.settings import Settings, settings
+from worker.ticks import MOST_WAITING
 
 CONFIGURATION = Path(__file__).resolve().parents[2] / "celeryconfig.py"
 NAMED_SERVERS = {"WECOM_DATABASE_URL": "postgresql+psycopg://nowhere/wecom", "WECOM_REDIS_URL": "redis://nowhere/0"}
@@ -100,16 +101,23 @@ def test_the_consumer_is_celerys_but_for_one_step() -> None:
     assert len(Consumer.Blueprint.default_steps) == len(CeleryConsumer.Blueprint.default_steps) - 1
 
 
-def test_beat_keeps_the_intervals_of_the_settings_and_does_not_pile_up(
-    monkeypatch: pytest.MonkeyPatch, configuration: dict[str, Any]
-) -> None:
+def test_beat_keeps_the_intervals_of_the_settings_and_its_ticks_carry_no_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in NAMED_SERVERS.items():
+        monkeypatch.setenv(name, value)
     monkeypatch.setenv("WECOM_DISPATCH_SECONDS", "2.5")
     monkeypatch.setenv("WECOM_REAP_SECONDS", "7")
     settings.cache_clear()
     changed = runpy.run_path(str(CONFIGURATION))["beat_schedule"]
     assert (changed["dispatch"]["schedule"], changed["reap"]["schedule"]) == (2.5, 7)
-    for entry in [*changed.values(), *configuration["beat_schedule"].values()]:
-        assert entry["options"]["expires"] > entry["schedule"]
+    assert not any("options" in entry for entry in changed.values())
+    assert {entry["task"] for entry in changed.values()} == set(MOST_WAITING)
+
+
+def test_remote_control_is_off_unless_asked_for(monkeypatch: pytest.MonkeyPatch, configuration: dict[str, Any]) -> None:
+    assert configuration["worker_enable_remote_control"] is False
+    monkeypatch.setenv("WECOM_REMOTE_CONTROL", "true")
+    settings.cache_clear()
+    assert runpy.run_path(str(CONFIGURATION))["worker_enable_remote_control"] is True
 
 
 def test_only_json_is_spoken_and_no_result_is_kept(configuration: dict[str, Any]) -> None:
@@ -135,7 +143,6 @@ def test_a_bell_is_not_given_to_a_second_worker_while_the_first_makes_its_slowes
 def test_a_broker_that_no_longer_answers_holds_up_nobody_for_good(configuration: dict[str, Any]) -> None:
     options = configuration["broker_transport_options"]
     assert 0 < options["socket_connect_timeout"] <= options["socket_timeout"] <= 30
-    assert configuration["broker_connection_retry_on_startup"] is True
 
 
 def test_a_celeryconfig_of_another_project_is_not_taken_for_ours(tmp_path: Path) -> None:

@@ -1,6 +1,5 @@
 """The sign of life: what makes it fresh, what does not, and how it is read."""
 
-import logging
 import os
 import threading
 import time
@@ -8,31 +7,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from celery.signals import task_postrun, task_prerun
 
-from worker import liveness, tasks
-from worker.liveness import STALE_SECONDS, TOUCH_SECONDS, LifeSign, LivenessError, WorkUnderWay, age_of_life_sign, main
+from worker import liveness
+from worker.liveness import STALE_SECONDS, TOUCH_SECONDS, LifeSign, LivenessError, age_of_life_sign, main
 from worker.settings import load_settings
 
-STUCK_SECONDS = 300
 LONG_AGO = 1_000_000_000
-
-
-class Clock:
-    now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
-@pytest.fixture
-def under_way(clock: Clock) -> WorkUnderWay:
-    return WorkUnderWay(clock)
 
 
 @pytest.fixture
@@ -41,8 +21,8 @@ def file(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def life_sign(file: Path, under_way: WorkUnderWay) -> Iterator[LifeSign]:
-    life_sign = LifeSign(file, under_way, STUCK_SECONDS)
+def life_sign(file: Path) -> Iterator[LifeSign]:
+    life_sign = LifeSign(file)
     yield life_sign
     life_sign.stop()
 
@@ -79,65 +59,16 @@ def test_the_thread_ends_when_it_is_told_to_and_never_holds_up_the_process(life_
     assert not thread.is_alive()
 
 
-def test_a_file_that_cannot_be_written_is_a_clear_error_at_the_start(tmp_path: Path, under_way: WorkUnderWay) -> None:
+def test_a_file_that_cannot_be_written_is_a_clear_error_at_the_start(tmp_path: Path) -> None:
     with pytest.raises(LivenessError, match=r"^WECOM_LIVENESS_FILE: .*/missing/alive cannot be written"):
-        LifeSign(tmp_path / "missing" / "alive", under_way, STUCK_SECONDS).start()
+        LifeSign(tmp_path / "missing" / "alive").start()
 
 
 def test_a_file_that_cannot_be_written_later_is_a_warning_and_no_end(
-    tmp_path: Path, under_way: WorkUnderWay, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    LifeSign(tmp_path / "missing" / "alive", under_way, STUCK_SECONDS).show()
+    LifeSign(tmp_path / "missing" / "alive").show()
     assert "cannot be written" in caplog.text
-
-
-def test_a_task_that_takes_its_time_is_no_reason_to_doubt(
-    life_sign: LifeSign, file: Path, under_way: WorkUnderWay, clock: Clock
-) -> None:
-    life_sign.start()
-    under_way.begin()
-    clock.now = STUCK_SECONDS
-    age(file)
-    life_sign.show()
-    assert fresh(file)
-
-
-def test_a_task_that_hangs_ends_the_sign_and_says_so_once(
-    life_sign: LifeSign, file: Path, under_way: WorkUnderWay, clock: Clock, caplog: pytest.LogCaptureFixture
-) -> None:
-    life_sign.start()
-    under_way.begin()
-    clock.now = STUCK_SECONDS + 1
-    age(file)
-    life_sign.show()
-    life_sign.show()
-    assert not fresh(file)
-    assert [record.levelno for record in caplog.records] == [logging.ERROR]
-    under_way.end()
-    life_sign.show()
-    assert fresh(file)
-
-
-def test_one_thread_that_hangs_is_not_hidden_by_others_that_work(under_way: WorkUnderWay, clock: Clock) -> None:
-    under_way.begin()
-    clock.now = 100
-
-    def work() -> None:
-        under_way.begin()
-        under_way.end()
-
-    other = threading.Thread(target=work)
-    other.start()
-    other.join()
-    assert under_way.longest() == 100
-
-
-def test_a_process_with_nothing_to_do_waits_for_nothing(under_way: WorkUnderWay, clock: Clock) -> None:
-    under_way.begin()
-    under_way.end()
-    under_way.end()  # the signal of a task that began before this was watched
-    clock.now = 100
-    assert under_way.longest() == 0
 
 
 def test_a_sign_survives_several_turns_that_come_late() -> None:
@@ -168,13 +99,6 @@ def test_a_missing_file_is_none(file: Path) -> None:
 def test_without_the_setting_nobody_claims_to_know() -> None:
     with pytest.raises(LivenessError, match="WECOM_LIVENESS_FILE is not set"):
         age_of_life_sign(load_settings())
-
-
-def test_celery_tells_what_is_under_way() -> None:
-    task_prerun.send(sender=None)
-    assert tasks.under_way.longest() > 0
-    task_postrun.send(sender=None)
-    assert tasks.under_way.longest() == 0
 
 
 @pytest.mark.parametrize("settings", [{}, {"WECOM_LIVENESS_FILE": "/nowhere/alive"}, {"WECOM_CHUNK": "none"}])

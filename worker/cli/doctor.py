@@ -87,7 +87,8 @@ def _servers_and_senders(chosen: Settings, servers: Servers, *, keys_usable: boo
     with closing(redis):
         yield from server_checks.postgres(engine, embedded_in=embedded_database(chosen))
         yield from server_checks.redis(redis, is_broker=not is_rabbitmq(servers.broker_url))
-        yield from server_checks.broker()
+        yield server_checks.broker()
+        yield from server_checks.workers(redis)
         calling = beside_local_wecom(chosen)
         if calling is not chosen:
             yield note(

@@ -1,4 +1,4 @@
-"""What the doctor asks the servers: Postgres, Redis, the broker, and the workers behind it."""
+"""What the doctor asks the servers: Postgres, Redis, the broker, and who works."""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -17,12 +17,12 @@ from worker.celery import app
 from worker.cli.findings import Finding, fine, note, problem, problem_of
 from worker.cli.schedule_checks import schedules
 from worker.ledger import Ledger, LedgerError, require_migrated, unreachable
+from worker.presence import workers_present
 
 OLDEST_POSTGRES = (14,)
 OLDEST_REDIS = (6, 2)
 CLOCK_SECONDS = 5
 PATIENCE_SECONDS = 3
-PING_SECONDS = 1.0
 
 
 def postgres(engine: Engine, *, embedded_in: Path | None) -> Iterator[Finding]:
@@ -80,23 +80,28 @@ def redis(connection: Redis, *, is_broker: bool) -> Iterator[Finding]:
         )
 
 
-def broker() -> Iterator[Finding]:
-    """See whether the broker answers, what waits there, and who works."""
+def broker() -> Finding:
+    """See whether the broker answers, and what waits there."""
     try:
         with app.connection_for_read() as connection:
             connection.ensure_connection(max_retries=1, interval_start=0, timeout=PATIENCE_SECONDS)
             waiting = {name: _waiting(connection, name) for name in app.amqp.queues}
-            lengths = ", ".join(f"{number} in {name}" for name, number in waiting.items())
-            yield fine("Broker", f"answers; tasks waiting: {lengths}")
-            workers = app.control.ping(timeout=PING_SECONDS, connection=connection)
     except (BrokerError, BrokerConnectionError, ChannelError, RedisError, OSError) as error:
-        yield problem("Broker", f"does not answer ({error})", "check WECOM_BROKER_URL and that the server runs")
-        return
-    names = sorted(name for answer in workers or () for name in answer)
+        return problem("Broker", f"does not answer ({error})", "check WECOM_BROKER_URL and that the server runs")
+    lengths = ", ".join(f"{number} in {name}" for name, number in waiting.items())
+    return fine("Broker", f"answers; tasks waiting: {lengths}")
+
+
+def workers(connection: Redis) -> Iterator[Finding]:
+    """See who works; each worker notes it in Redis every few seconds."""
+    try:
+        names = workers_present(connection)
+    except RedisError:
+        return  # that Redis does not answer is a finding already
     if names:
-        yield fine("Workers", f"{len(names)} answered: {', '.join(names)}")
+        yield fine("Workers", f"{len(names)} at work: {', '.join(names)}")
     else:
-        yield problem("Workers", "no worker answered", "start `wecom up` or `celery -A worker worker`")
+        yield problem("Workers", "none is at work", "start `wecom up` or `celery -A worker worker`")
 
 
 def _clocks(ledger: Ledger) -> Finding:

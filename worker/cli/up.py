@@ -63,16 +63,11 @@ def up(*, with_simulator: bool, simulator_port: int | None, workers: int) -> Non
         exits.callback(crew.stop)
         for number in range(1, workers + 1):
             crew.start(f"worker-{number}", (*WORKER, "-n", f"worker-{number}-{os.getpid()}@%h"), environment)
-        crew.start("beat", BEAT, environment | _without_ticking(settings))
+        crew.start("beat", BEAT, environment)
         if lock and control:
             lock.note(str(os.getpid()), control.base_url)
         _introduce(settings, servers, control, workers, senders)
         _watch(crew, control)
-
-
-def _without_ticking(settings: Settings) -> dict[str, str]:
-    """Keep beat from telling every second that it rings; whoever asks for DEBUG gets it all."""
-    return {"WECOM_LOG_LEVEL": "WARNING"} if settings.log_level == "INFO" else {}
 
 
 @contextmanager
