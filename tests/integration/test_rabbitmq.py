@@ -11,10 +11,15 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
+import broker_strategies
 import pytest
 from celery import Celery
+from hypothesis import Phase, given
+from hypothesis import settings as trials
+from hypothesis import strategies as st
 from kombu import Connection
 
 from worker import Producer, State, Text
@@ -223,3 +228,42 @@ def test_the_doctor_understands_it(
     start(WORKER)
     eventually(lambda: "ready" in (tmp_path / "worker-0.log").read_text())
     eventually(lambda: "Workers: 1 at work" in execute(environment, "doctor").stdout)
+
+
+MALFORMED = 60
+ODD_PROPERTIES = ("correlation_id", "reply_to", "type", "message_id", "content_type", "content_encoding")
+
+
+def test_no_message_of_any_queue_ends_a_worker(
+    app: Celery,
+    broker_url: str,
+    ledger: Ledger,
+    start: Callable[..., CeleryProcess],
+    eventually: Callable[..., None],
+    tmp_path: Path,
+) -> None:
+    worker = start(WORKER)
+    start(BEAT)
+    eventually(lambda: "ready" in (tmp_path / "worker-0.log").read_text())
+    with Connection(broker_url) as connection:
+        producer = connection.Producer(auto_declare=False)
+
+        @trials(max_examples=MALFORMED, phases=[Phase.reuse, Phase.generate], deadline=None)
+        @given(
+            headers=broker_strategies.headers(broker_strategies.ODD),
+            body=broker_strategies.bodies(broker_strategies.ODD),
+            properties=st.dictionaries(st.sampled_from(ODD_PROPERTIES), st.text(max_size=5), max_size=2),
+            json_alike=st.booleans(),
+        )
+        def publish(headers: dict[str, Any], body: bytes, properties: dict[str, str], *, json_alike: bool) -> None:
+            told = {"content_type": "application/json", "content_encoding": "utf-8"} if json_alike else {}
+            for queue in QUEUES:
+                message = {"content_type": "a/b", "content_encoding": "binary", **told, **properties}
+                producer.publish(body, routing_key=queue, headers=headers, compression=None, **message)
+
+        publish()
+    app.send_task("wecom.send", kwargs={"sender": "hr", "message": HELLO, "users": ["last"]}, queue="wecom")
+    eventually(lambda: ledger.history.counts("hr") == {State.SENT: 1} or not worker.running(), 120)
+    eventually(lambda: not any(waiting(broker_url, queue) for queue in QUEUES) or not worker.running())
+    assert worker.running()
+    assert ledger.rejected.count() > 0

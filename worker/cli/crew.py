@@ -66,7 +66,7 @@ class Crew:
                 os.kill(process.pid, signal.SIGKILL)
 
     def keep_alive(self) -> None:
-        """Start again what has ended by itself: kombu's Redis transport can end a worker when Redis breaks off.
+        """Start again what has ended by itself, as one does whose main loop stands still (`worker.watch`).
 
         Raises:
             Stopped: processes end again and again; the last log lines of one are part of the message.
