@@ -235,6 +235,29 @@ def test_while_the_ledger_cannot_be_asked_nothing_leaves(
     assert ledger.history.counts("hr") == {State.SENT: MESSAGES}
 
 
+def test_after_a_machine_slept_nothing_leaves_of_the_chunk_that_was_in_work(
+    slow_office: Office,
+    ledger: Ledger,
+    producer: Producer,
+    requests: list[SendRequest],
+    simulator: SimulatorControl,
+    monkeypatch: pytest.MonkeyPatch,
+    eventually: Callable[..., None],
+) -> None:
+    producer.send_many(requests)
+    slept = 0.0
+    right = time.clock_gettime
+    monkeypatch.setattr("time.clock_gettime", lambda clock: right(clock) + slept)
+    with delivering(slow_office, simulator, eventually):
+        slept = 3600.0
+        awake = simulator.now()
+    assert max(asked_after(simulator, awake), default=0.0) <= TRAVEL
+    sent = simulator.counters().deliveries
+    assert 4 <= sent < MESSAGES
+    # What had left is answered; nobody knows how much of the hour the others' leases have lost.
+    assert ledger.history.counts("hr")[State.SENT] == sent
+
+
 def test_a_recall_that_waits_for_a_thread_is_not_made_once_its_sender_is_paused(
     slow_office: Office,
     ledger: Ledger,
