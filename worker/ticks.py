@@ -6,6 +6,7 @@ that ticks do not pile up while no worker runs, beat asks how many wait before i
 """
 
 import logging
+from contextlib import suppress
 from typing import Any
 
 from celery.beat import Scheduler
@@ -44,6 +45,8 @@ class TickScheduler(Scheduler):
                 self.apply_async(entry, producer=self.producer, advance=False)
         except Exception as error:  # noqa: BLE001 - brokers raise many things, and the next tick tries again
             log.error("%s could not be handed to the broker: %s", entry.task, error)  # noqa: TRY400 - one line
+            with suppress(Exception):
+                self.close()  # the next tick connects anew
 
     def _waiting(self, task: str) -> int:
         """Count the tasks in the queue of a task; this makes the queue where it is missing."""

@@ -190,7 +190,7 @@ def test_a_worker_whose_idle_connection_to_redis_is_reset_goes_on(
     start: Callable[..., CeleryProcess],
     eventually: Callable[..., None],
 ) -> None:
-    start(WORKER)
+    start(WORKER, WECOM_REMOTE_CONTROL="true")  # which listens all the time
     producer.send("hr", Text(content="before"), users=["zhangsan"])
     eventually(simulator.served)
     with Redis.from_url(redis_url) as redis:
