@@ -37,7 +37,7 @@ example-beat: $(INSTALLED) ## a Celery app of its own with two beats, with all i
 test: $(INSTALLED) ## all tests, on real servers of their own
 	@$(PYTEST)
 
-chaos: $(INSTALLED) ## everything breaks at once, at length: ten courses of events, about an hour
+chaos: $(INSTALLED) ## everything breaks at once, at length: ten courses of events, about two hours
 	@TRANSACTIONS=1000 $(BIN)/pytest tests/integration -k killed_again_and_again
 	@$(BIN)/pytest tests/chaos --chaos=long --seeds=10 --log-cli-level=info
 

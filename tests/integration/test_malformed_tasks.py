@@ -3,10 +3,10 @@
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from uuid import uuid4
 
 import pytest
-from broker_strategies import DEEP, redis_entries
+from broker_entries import HELLO, MALFORMED, entry
+from broker_strategies import redis_entries
 from celery import Celery
 from hypothesis import HealthCheck, Phase, given
 from hypothesis import settings as trials
@@ -17,7 +17,6 @@ from worker.ledger import Ledger
 from worker.processes import BEAT, WORKER, CeleryProcess
 from worker.servers import broker_form
 
-HELLO = {"sender": "hr", "message": {"msgtype": "text", "text": {"content": "hello"}}, "users": ["a"]}
 CASES = 150
 """Enough that a few of each kind come up; all go to one worker, which takes them in some seconds."""
 QUEUES = ("wecom", "wecom.deliver", "wecom.housekeeping")
@@ -37,44 +36,6 @@ def redis(redis_url: str) -> Iterator[Redis]:
         yield redis
 
 
-def entry(**changes: object) -> bytes:
-    """An entry as kombu writes it, but for some of its parts; `...` takes one away."""
-    right: dict[str, object] = {
-        "body": json.dumps([[], HELLO, None]),
-        "headers": {"task": "wecom.send", "id": "right"},
-        "content-type": "application/json",
-        "content-encoding": "utf-8",
-        "properties": {"delivery_tag": str(uuid4()), "delivery_info": {"exchange": "", "routing_key": "wecom"}},
-    }
-    return json.dumps({name: value for name, value in (right | changes).items() if value is not ...}).encode()
-
-
-KEPT = {
-    "a header task that is a list": entry(headers={"task": ["wecom.send"], "id": "1"}),
-    "a header id that is a list": entry(headers={"task": "wecom.send", "id": ["1"]}),
-    "a header id that is missing": entry(headers={"task": "wecom.send"}),
-    "an eta that is a list": entry(headers={"task": "wecom.send", "id": "2", "eta": ["now"]}),
-    "a delivery tag that is no text": entry(properties={"delivery_tag": "\ud800"}),
-    "garbage": b"\xff\0{",
-    "an empty entry": b"",
-    "a number": b"5",
-    "a body that is no base64": entry(
-        body="a", properties={"delivery_tag": "t1", "body_encoding": "base64", "delivery_info": {}}
-    ),
-    "a body of another encoding": entry(properties={"delivery_tag": "t2", "body_encoding": "rot13"}),
-    "no delivery tag": entry(properties={"delivery_tag": None}),
-    "no properties": entry(properties=...),
-    "properties that are a list": entry(properties=[]),
-    "headers that are a text": entry(headers="task"),
-    "a body nested deeply": entry(body=json.dumps(DEEP)),
-    "headers nested deeply": b'{"headers": ' + b'{"a":' * 900 + b"1" + b"}" * 900 + b"}",
-    "arguments nested beyond reading": b"[" * 100_000,
-    "a number of 5000 digits": b"9" * 5000,
-    "a chain": entry(body=json.dumps([[], HELLO, {"chain": [{"task": "wecom.reap"}]}])),
-    "a task of Celery's own": entry(headers={"task": "celery.chord_unlock", "id": "1"}, body="[[],{},null]"),
-}
-
-
 def test_what_is_no_task_is_kept_and_ends_no_worker(
     redis: Redis,
     app: Celery,
@@ -85,10 +46,10 @@ def test_what_is_no_task_is_kept_and_ends_no_worker(
 ) -> None:
     worker = start(WORKER)
     start(BEAT)
-    for number, case in enumerate(KEPT.values(), 1):
+    for number, case in enumerate(MALFORMED.values(), 1):
         redis.lpush("wecom", case)
         eventually(lambda number=number: ledger.rejected.count() == number or not worker.running(), 20)
-        assert worker.running(), list(KEPT)[number - 1]
+        assert worker.running(), list(MALFORMED)[number - 1]
     app.send_task("wecom.send", kwargs=HELLO, queue="wecom")
     eventually(lambda: ledger.history.counts("hr") == {State.SENT: 1})
     assert redis.hlen("unacked") == 0

@@ -7,25 +7,13 @@ from pathlib import Path
 
 import pytest
 from redis import Redis
+from wrong_clock import WRONG_CLOCK
 
 from worker import Producer, State, Text
 from worker.ledger import Ledger
 from worker.processes import BEAT, WORKER, CeleryProcess
 from worker.simulator.control import SimulatorControl
 from worker.ticks import MOST_WAITING
-
-WRONG_CLOCK = """
-import time
-from datetime import timedelta
-
-from celery.app.base import Celery
-
-SECONDS = {seconds}
-right, right_now = time.time, Celery.now
-time.time = lambda: right() + SECONDS
-Celery.now = lambda app: right_now(app) + timedelta(seconds=SECONDS)
-"""
-"""What Celery asks for the time, in a process that is started with this as its sitecustomize."""
 
 
 @pytest.mark.parametrize("seconds", [-60, 60, 86_400])
