@@ -59,7 +59,7 @@ class Script:
     def __init__(self, redis: Redis, source: str) -> None:
         self._script = redis.register_script(_ONCE.format(source=source, kept=ANSWERS_KEPT_MILLISECONDS))
 
-    def __call__(self, keys: Sequence[str], arguments: Sequence[int | str]) -> Any:  # noqa: ANN401 - what it returns
+    def __call__(self, keys: Sequence[str], arguments: Sequence[int | str | bytes]) -> Any:  # noqa: ANN401 - what it returns
         """Call the script; it must not use the number of its keys, as one is added.
 
         Raises:

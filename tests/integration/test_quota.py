@@ -18,7 +18,7 @@ from worker.delivery.quota import Fate, Quota, Reservation
 from worker.delivery.quota.counters import MINUTE, PER_HOUR, PER_MINUTE
 from worker.delivery.settlement import SLACK_SECONDS
 from worker.delivery.stagger import QuietWindows
-from worker.ledger import ClaimedMessage, Ledger, Priority
+from worker.ledger import ClaimedMessage, Ledger, Priority, SentLately
 from worker.messages.recipients import Recipients
 from worker.messages.sender import Sender
 from worker.redis_connection import open_redis
@@ -104,7 +104,9 @@ def test_limits_are_those_of_a_sender(quota: Quota) -> None:
 def test_the_person_times_of_a_day_end_with_the_day_in_beijing(quota: Quota) -> None:
     small = Sender("hr", "wecom", 1, account_cap=1)
     users = [f"u{n}" for n in range(150)]
-    assert admitted(quota, [message(*users), message(*users), message(*users[:50])], NOON, small) == 2
+    reservation = quota.reserve(small, [message(*users), message(*users), message(*users[:50])], NOON)
+    assert len(reservation.admitted) == 2
+    answered(quota, reservation, NOON)
     [waiting] = quota.reserve(small, [message("x")], NOON).postponed
     assert waiting.send_at == datetime(2031, 3, 5, 16, 0, tzinfo=UTC)
     assert "200 person-times" in waiting.reason
@@ -141,11 +143,12 @@ def test_person_times_are_given_back_to_the_day_from_which_they_were_taken(quota
     small = Sender("hr", "wecom", 1, account_cap=1)
     evening = datetime(2031, 3, 5, 15, 59, 59, tzinfo=UTC)
     night = evening + timedelta(seconds=2)
-    unsent = [message(*(f"u{n}" for n in range(99)))]
+    unsent = [message(*(f"u{n}" for n in range(99)), at=evening)]
     reservation = quota.reserve(small, unsent, evening)
     quota.correct(small, reservation, [Fate(unsent[0], None, called=False)], night)
     assert {name: int(redis.get(name) or 0) for name in redis.scan_iter("wecom:day:*")} == {
-        b"wecom:day:hr:2031-03-05": 0
+        b"wecom:day:hr:2031-03-05": 0,
+        b"wecom:day:hr:2031-03-06": 0,
     }
     assert admitted(quota, [message(f"v{n}") for n in range(300)], night, small) == 200
 
@@ -154,7 +157,7 @@ def test_what_was_answered_after_midnight_counts_for_the_new_day(quota: Quota) -
     small = Sender("hr", "wecom", 1, account_cap=1)
     evening = datetime(2031, 3, 5, 15, 59, 59, tzinfo=UTC)
     night = evening + timedelta(seconds=2)
-    sent = [message(*(f"u{n}" for n in range(150)))]
+    sent = [message(*(f"u{n}" for n in range(150)), at=evening)]
     reservation = quota.reserve(small, sent, evening)
     quota.correct(small, reservation, [Fate(sent[0], night, called=True)], night)
     assert admitted(quota, [message(f"v{n}") for n in range(60)], night, small) == 50
@@ -164,7 +167,8 @@ def test_a_recently_addressed_member_takes_less_than_two_hundred_bytes(quota: Qu
     quota.reserve(HR, [message("someone")], NOON)
     before = redis.info("memory")["used_memory"]
     for begin in range(0, 20_000, 2000):
-        quota.reserve(HR, [message(f"zhang.san.{n:06}") for n in range(begin, begin + 2000)], NOON)
+        messages = [message(f"zhang.san.{n:06}") for n in range(begin, begin + 2000)]
+        answered(quota, quota.reserve(HR, messages, NOON), NOON)
     assert (redis.info("memory")["used_memory"] - before) / 20_000 < 200
 
 
@@ -287,19 +291,19 @@ def test_messages_that_failed_are_given_back(
 def test_a_worker_that_dies_while_it_counts_anew_holds_up_the_others_for_seconds_only(
     quota: Quota, redis: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("worker.delivery.quota.counters.REBUILD_LOCK_SECONDS", 0.3)
+    monkeypatch.setattr("worker.delivery.quota.anew.REBUILD_LOCK_SECONDS", 0.3)
     redis.lock("wecom:quota:hr:lock", timeout=0.3, thread_local=False).acquire()
     assert admitted(quota, [message("a")], NOON) == 1
 
 
 def test_whoever_lost_the_lock_while_counting_anew_writes_nothing(
-    quota: Quota, redis: Redis, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+    quota: Quota, redis: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def slow(*_: object) -> Iterator[tuple[str, list[int]]]:
         yield "a", [1]
         redis.delete("wecom:quota:hr:lock")
 
-    monkeypatch.setattr(ledger.usage, "by_member", slow)
+    monkeypatch.setattr(SentLately, "by_member", slow)
     with pytest.raises(RedisError):
         quota.reserve(HR, [message("a")], NOON)
     assert redis.keys("wecom:to:*") == []

@@ -15,7 +15,7 @@ from worker.delivery.clock import Clock
 from worker.delivery.hearing import Hearing
 from worker.delivery.media import send_with_files
 from worker.delivery.office import Office
-from worker.delivery.outcome import OUR_OWN_FAULT, PauseSender, Sent, Unknown, decide
+from worker.delivery.outcome import OUR_OWN_FAULT, PauseSender, decide
 from worker.delivery.patience import PAST_THE_LEASE_SECONDS, patiently
 from worker.delivery.quota import Fate, Reservation
 from worker.delivery.settlement import SLACK_SECONDS, doubtful_seconds, settlement
@@ -114,20 +114,23 @@ class Chunk:
             self._patiently(lambda: stop_sender(self._office, self._sender, halted_by))
         settlements = [self._settlement(one.message, one.answer) for one in batch if one.answer is not None]
         unsent = [one.message for one in batch if one.answer is None]
-        self._correct_counters(batch)
+        answered_by = self._clock.latest()
         self._patiently(lambda: ledger.deliveries.release(name, unsent))
         recalling = self._patiently(lambda: ledger.deliveries.settle(name, settlements)) if settlements else 0
+        self._correct_counters(batch, settlements, answered_by)
         self._watch_campaigns(batch, settlements)
         if self._sender.park_seconds and any(one.category == Category.ACCEPTED for one in settlements):
             self._patiently(lambda: ledger.senders.end_parking(name))
         if recalling:
             self._office.bell.ring(name)
 
-    def _correct_counters(self, batch: Sequence[Answered]) -> None:
+    def _correct_counters(
+        self, batch: Sequence[Answered], settlements: Sequence[Settlement], answered_by: datetime
+    ) -> None:
         """Say what is known now of messages that were counted before they were sent."""
-        now = self._clock.latest()
-        fates = [Fate(one.message, arrived_by(one.answer, now), _called(one.answer)) for one in batch]
-        self._office.quota.correct(self._sender, self._reservation, fates, now)
+        settled = {one.message: one for one in settlements}
+        fates = [fate(one.message, one.answer, settled.get(one.message.id), answered_by) for one in batch]
+        self._office.quota.correct(self._sender, self._reservation, fates, answered_by)
 
     def _watch_campaigns(self, batch: Sequence[Answered], settlements: Sequence[Settlement]) -> None:
         failed = {one.message for one in settlements if one.state is State.FAILED}
@@ -204,14 +207,18 @@ class Chunk:
         return batch
 
 
-def arrived_by(answer: Answer | None, now: datetime) -> datetime | None:
-    """Return the last moment at which a message can have arrived that was answered so by now, or None if it did not."""
-    outcome = decide(answer) if answer is not None else None
-    if isinstance(outcome, Unknown):
-        # The system goes on trying to hand over what it was given, for a while.
-        return now + timedelta(seconds=SLACK_SECONDS)
-    return now if isinstance(outcome, Sent) else None
-
-
-def _called(answer: Answer | None) -> bool:
-    return answer is not None and answer.category is not Category.UNREACHABLE
+def fate(message: ClaimedMessage, answer: Answer | None, settlement: Settlement | None, answered_by: datetime) -> Fate:
+    """Say what the counters have to know of a message that was answered and settled so, or not sent after all."""
+    called = answer is not None and answer.category is not Category.UNREACHABLE
+    if settlement is None:
+        in_doubt = message.resend_until is not None
+    elif settlement.state is State.SENT:
+        return Fate(message, answered_by, called)
+    else:
+        in_doubt = settlement.state is State.UNCONFIRMED or (
+            settlement.state is State.SCHEDULED and settlement.resend_until is not None
+        )
+    if not in_doubt:
+        return Fate(message, None, called)
+    # The system goes on trying to hand over what it was given, for a while.
+    return Fate(message, answered_by + timedelta(seconds=SLACK_SECONDS), called, in_doubt=True)

@@ -75,7 +75,7 @@ from worker.ledger.settlements import Settlement
 from worker.ledger.transactions import InDoubt, transact
 from worker.ledger.unconfirmed import Unconfirmed, UnconfirmedMessage
 from worker.ledger.uploads import ClaimedUpload, Refusal, Settled, Uploads
-from worker.ledger.usage import Usage
+from worker.ledger.usage import NoLongerSending, PerhapsSent, SentLately, Usage
 
 
 class Ledger:
@@ -134,9 +134,11 @@ __all__ = [
     "NewCampaign",
     "NewMessage",
     "NewSchedule",
+    "NoLongerSending",
     "NotTakenBack",
     "ParkedCalls",
     "Parking",
+    "PerhapsSent",
     "PerhapsStored",
     "Postponement",
     "Priority",
@@ -154,6 +156,7 @@ __all__ = [
     "SenderExists",
     "Senders",
     "SentCard",
+    "SentLately",
     "Settled",
     "Settlement",
     "Standing",

@@ -7,48 +7,59 @@ chunk.
 
 A message that is admitted counts until it is answered, however long it waits in its chunk and its call takes: the time
 noted for it is the last moment at which it can arrive. Once its answer is in, it counts from the answer, or not at
-all if it was certainly not sent. So no 60 s on WeCom's side ever see more than 30. Whoever dies in between leaves too
+all if it was certainly not sent. So no 60 s on WeCom's side ever see more than 30. What may arrive after midnight
+counts for both days until it is answered.
+
+A message counts once, however often it is tried: while it is not known to have arrived it stands in the counters with
+its id, and a repetition takes the place of the try before. WeCom serves one of them. Whoever dies in between leaves too
 much counted for a while, never too little. The counters belong to one run of Redis: after a flush or restart they are
-counted anew from the ledger.
+counted anew from the ledger (`anew.py`).
 """
 
 import logging
-import struct
-import time
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from importlib.resources import files
+from struct import Struct
 from typing import Protocol
-from zoneinfo import ZoneInfo
+from uuid import UUID
 
 from redis import Redis, RedisError
-from redis.exceptions import LockError
 
+from worker.delivery.quota.anew import CountingAnew
+from worker.delivery.quota.keys import (
+    COUNTED_AT_ONCE,
+    HOUR,
+    MINUTE,
+    PER_HOUR,
+    calls_key,
+    day_key,
+    day_of,
+    epoch_key,
+    member_key,
+    members,
+    midnight,
+    milliseconds,
+    open_key,
+    person_times,
+    source,
+)
 from worker.delivery.settlement import SLACK_SECONDS
 from worker.delivery.stagger import QuietWindows
-from worker.ledger import ClaimedMessage, Postponement, Priority, Usage
+from worker.ledger import ClaimedMessage, NoLongerSending, Postponement, Priority, Usage
+from worker.messages.recipients import Recipients
 from worker.messages.sender import Sender
-from worker.redis_connection import OwnLock, Script
+from worker.redis_connection import Script
 
 log = logging.getLogger(__name__)
 
-BEIJING = ZoneInfo("Asia/Shanghai")
-"""WeCom's natural day."""
 PER_MINUTE = 30
-PER_HOUR = 1000
 PERSON_TIMES_PER_ACCOUNT = 200
-CLOCK_MILLISECONDS = 500
-"""The windows are longer by so much: the clocks of two workers are the database's, but for the time of an answer."""
-MINUTE = 60_000 + CLOCK_MILLISECONDS
-HOUR = 3_600_000 + CLOCK_MILLISECONDS
-COUNTED_AT_ONCE = 5000
-"""Members a single Lua call looks at; Redis does nothing else meanwhile."""
-REBUILD_LOCK_SECONDS = 20
-"""How long the others wait for one that died while it counted anew; the living say so in time that they go on."""
-NOT_SENT = -1
-_MILLISECOND = timedelta(milliseconds=1)
+SOON_MILLISECONDS = 15_000
+"""What person-times forbid only because of messages under way is tried again so soon: they may be given back."""
+MESSAGE, FATE = Struct(">16sI?II"), Struct(">16sIB??III")
+"""What the scripts are told of each message; they say of what."""
 
 _WORDS = {
     1: "{who} was sent {per_minute} messages within a minute",
@@ -66,15 +77,33 @@ class Reservation:
         admitted: what may be sent.
         postponed: what has to wait, until when, and why.
         app: for which it is counted.
-        noted: the time that is noted for what was admitted, in 32-bit milliseconds.
-        day: the day whose person-times were counted.
+        days: the days whose person-times were counted: that of the admission, and the next one if what was admitted may
+            arrive in it.
     """
 
     admitted: list[ClaimedMessage]
     postponed: list[Postponement]
     app: str
-    noted: int
-    day: str
+    days: tuple[str, ...]
+
+
+class Counted(Protocol):
+    """A message as it is counted: for one claim of it, and for its recipients."""
+
+    @property
+    def id(self) -> UUID:
+        """Its id."""
+        ...
+
+    @property
+    def attempt(self) -> int:
+        """Its claim."""
+        ...
+
+    @property
+    def recipients(self) -> Recipients:
+        """Whom it names."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,11 +114,13 @@ class Fate:
         message: as it was claimed.
         arrived_by: the last moment at which it can have arrived, or None if it certainly reached nobody.
         called: whether WeCom was asked at all.
+        in_doubt: whether nobody knows if it arrived, by this try or one before.
     """
 
-    message: ClaimedMessage
+    message: Counted
     arrived_by: datetime | None
     called: bool
+    in_doubt: bool = False
 
 
 class Apps(Protocol):
@@ -123,13 +154,12 @@ class Quota:
         self, redis: Redis, usage: Usage, quiet: QuietWindows, lease_seconds: float, apps: Apps | None = None
     ) -> None:
         self._apps = apps or EachItsOwn()
-        self._lease_seconds = lease_seconds
         self._under_way = timedelta(seconds=lease_seconds + SLACK_SECONDS)
-        self._redis = redis
-        self._usage = usage
         self._quiet = quiet
-        self._reserve = Script(redis, _source("reserve.lua"))
-        self._correct = Script(redis, _source("correct.lua"))
+        self._reserve = Script(redis, source("times.lua", "reserve.lua"))
+        self._correct = Script(redis, source("times.lua", "correct.lua"))
+        # What is claimed would be of no use after a longer wait: its lease would not last any more.
+        self._anew = CountingAnew(redis, usage, self._under_way, patience_seconds=lease_seconds / 2)
 
     def reserve(self, sender: Sender, claimed: Sequence[ClaimedMessage], now: datetime) -> Reservation:
         """Admit what fits into the limits, in order, and say until when the rest has to wait.
@@ -139,10 +169,10 @@ class Quota:
         """
         # All messages of a claim have one time, and none leaves later than its lease allows.
         noted = (claimed[0].claimed_at if claimed else now) + self._under_way
-        reservation = Reservation([], [], self._apps.of(sender), _milliseconds(noted), _day_of(now))
+        reservation = Reservation([], [], self._apps.of(sender), _days(now, noted))
         waiting: Counter[str] = Counter()
         for some in _portions(claimed):
-            verdicts = self._verdicts(sender, some, now, reservation, claimed)
+            verdicts = self._verdicts(sender, some, now, noted, reservation)
             for message, (limit, wait, who) in zip(some, verdicts, strict=True):
                 if not limit:
                     reservation.admitted.append(message)
@@ -153,29 +183,39 @@ class Quota:
     def correct(self, sender: Sender, reservation: Reservation, fates: Sequence[Fate], now: datetime) -> None:
         """Count what arrived from its answer, and what reached nobody not at all.
 
-        If Redis is away, all of it stays counted for a while: too much is counted then, never too little.
+        To be called once the ledger has stored what became of them, or given them back: who counts anew in between
+        finds them in one of both places. If Redis is away, they stay counted for a while: too much is counted then,
+        never too little.
         """
-        counted: list[tuple[str, int]] = []
-        returned = moved = 0
-        another_day = _day_of(now) != reservation.day
-        for fate in fates:
-            persons = person_times(fate.message, sender)
-            if fate.arrived_by is None:
-                returned += persons
-            elif another_day:
-                returned, moved = returned + persons, moved + persons
-            time_noted = NOT_SENT if fate.arrived_by is None else _milliseconds(fate.arrived_by)
-            counted += ((_member_key(reservation.app, userid), time_noted) for userid in _members(fate.message))
-            if sender.calls_per_minute:
-                counted.append((_calls_key(reservation.app), _milliseconds(now) if fate.called else NOT_SENT))
-        days = [_day_key(reservation.app, reservation.day), _day_key(reservation.app, _day_of(now))]
+        self._correct_all(sender, reservation.app, reservation.days, fates, now)
+
+    def _correct_all(
+        self, sender: Sender, app: str, days: tuple[str, ...], fates: Sequence[Fate], now: datetime
+    ) -> None:
+        head = [calls_key(app)]
+        for day in (days[0], days[-1]):
+            head += [day_key(app, day), open_key(app, day)]
+        keys: list[str] = []
+        arguments: list[bytes] = []
+        arrivals: dict[datetime | None, tuple[int, int]] = {}
+        called_at = milliseconds(now)
         try:
-            for begin in range(0, max(1, len(counted)), COUNTED_AT_ONCE):
-                some = counted[begin : begin + COUNTED_AT_ONCE]
-                self._correct(
-                    [*days, *(key for key, _ in some)], [returned, moved, reservation.noted, *(at for _, at in some)]
+            for nth, fate in enumerate(fates, 1):
+                one, arrived_by = fate.message, fate.arrived_by
+                userids = members(one.recipients)
+                keys += (member_key(app, userid) for userid in userids)
+                if arrived_by not in arrivals:  # few of a batch differ
+                    last_day = 0 if arrived_by is None else sum(day <= day_of(arrived_by) for day in days)
+                    arrivals[arrived_by] = last_day, milliseconds(arrived_by or now)
+                last_day, at = arrivals[arrived_by]
+                arguments.append(
+                    FATE.pack(
+                        one.id.bytes, one.attempt, last_day, fate.in_doubt, fate.called, at, called_at, len(userids)
+                    )
                 )
-                returned = moved = 0
+                if nth == len(fates) or len(keys) + len(arguments) >= COUNTED_AT_ONCE:
+                    self._correct([*head, *keys], [len(days), *arguments])
+                    keys, arguments = [], []
         except RedisError as error:
             log.warning("the counters of %s could not be corrected (%s)", sender.name, type(error).__name__)
 
@@ -184,73 +224,38 @@ class Quota:
         sender: Sender,
         messages: Sequence[ClaimedMessage],
         now: datetime,
+        noted: datetime,
         reservation: Reservation,
-        claimed: Sequence[ClaimedMessage],
     ) -> list[tuple[int, int, int]]:
-        app = reservation.app
-        keys = [_epoch_key(app), _day_key(app, reservation.day), _calls_key(app)]
-        arguments = [_milliseconds(now), reservation.noted, MINUTE, HOUR, PER_MINUTE, PER_HOUR]
-        arguments += [_per_day(sender), sender.calls_per_minute or 0]
+        app, days = reservation.app, reservation.days
+        keys = [epoch_key(app), calls_key(app)]
+        for day in (days[0], days[-1]):
+            keys += [day_key(app, day), open_key(app, day)]
+        arguments: list[int | str | bytes] = [milliseconds(now), milliseconds(noted), MINUTE, HOUR]
+        arguments += [PER_MINUTE, PER_HOUR, _per_day(sender), sender.calls_per_minute or 0]
+        arguments += [len(days), SOON_MILLISECONDS]
         for message in messages:
-            members = _members(message)
-            keys += (_member_key(app, userid) for userid in members)
-            arguments += (person_times(message, sender), len(members))
+            userids = members(message.recipients)
+            keys += (member_key(app, userid) for userid in userids)
+            persons, in_doubt = person_times(message.recipients, sender), message.resend_until is not None
+            arguments.append(MESSAGE.pack(message.id.bytes, message.attempt, in_doubt, persons, len(userids)))
         answer: list[int] = self._reserve(keys, arguments)
         if answer and answer[0] == -1:
-            self._count_anew(sender, now, reservation, claimed)
+            self._count_anew(sender, app, now)
             answer = self._reserve(keys, arguments)
             if answer and answer[0] == -1:
                 raise RedisError("Redis was restarted or flushed while its counters were counted anew")
         return [(answer[i], answer[i + 1], answer[i + 2]) for i in range(0, len(answer), 3)]
 
-    def _count_anew(
-        self, sender: Sender, now: datetime, reservation: Reservation, claimed: Sequence[ClaimedMessage]
-    ) -> None:
-        """Count from the ledger what was sent lately; one process does, the others wait for it.
+    def _count_anew(self, sender: Sender, app: str, now: datetime) -> None:
+        days = (day_of(now), day_of(midnight(now) + timedelta(days=1)))
 
-        Of the chunk itself only what is still to be admitted is left out: what has been admitted will be sent, and what
-        has an unknown fate perhaps was.
-        """
-        app = reservation.app
-        name = f"{_epoch_key(app)}:lock"
-        lock = self._redis.lock(name, timeout=REBUILD_LOCK_SECONDS, sleep=0.05, thread_local=False, lock_class=OwnLock)
-        # What is claimed would be of no use after a longer wait: its lease would not last any more.
-        if not lock.acquire(blocking_timeout=self._lease_seconds / 2):
-            raise RedisError("another worker has been counting anew for too long")
-        try:
-            run = str(self._redis.info("server")["run_id"])
-            if self._redis.get(_epoch_key(app)) == run.encode():
-                return
-            admitted = {message.id for message in reservation.admitted}
-            own = [one.id for one in claimed if one.id not in admitted and one.resend_until is None]
-            senders = self._apps.senders(sender)
-            began, members = time.monotonic(), 0
-            with self._redis.pipeline(transaction=False) as pipeline:
-                for userid, times in self._usage.by_member(senders, HOUR / 1000, self._under_way.total_seconds(), own):
-                    packed = b"".join(struct.pack(">I", at % 2**32) for at in times[-PER_HOUR:])
-                    pipeline.set(_member_key(app, userid), packed, px=HOUR + int(self._under_way / _MILLISECOND))
-                    members += 1
-                    if members % COUNTED_AT_ONCE == 0:
-                        # Whoever lost the lock must not write over what its successor counts.
-                        lock.extend(REBUILD_LOCK_SECONDS, replace_ttl=True)
-                        pipeline.execute()
-                lock.extend(REBUILD_LOCK_SECONDS, replace_ttl=True)
-                pipeline.execute()
-            used = self._usage.person_times(senders, _midnight(now), sender.account_cap or 1, own)
-            self._redis.set(_day_key(app, _day_of(now)), used, ex=172_800)
-            self._redis.set(_epoch_key(app), run)
-            if members:
-                log.warning(
-                    "Redis had no counters of %s; %d members counted anew from the ledger in %.1f s",
-                    sender.name,
-                    members,
-                    time.monotonic() - began,
-                )
-        finally:
-            try:
-                lock.release()
-            except (RedisError, LockError):
-                log.warning("the lock for counting anew was lost")
+        def correct(settled: NoLongerSending) -> None:
+            arrived_by = now + self._under_way if settled.arrived or settled.in_doubt else None
+            fate = Fate(settled.message, arrived_by, called=True, in_doubt=settled.in_doubt)
+            self._correct_all(sender, app, days, [fate], now + self._under_way)
+
+        self._anew.count(app, self._apps.senders(sender), sender, now, correct)
 
     def _postponement(
         self,
@@ -262,14 +267,13 @@ class Quota:
     ) -> Postponement:
         """Say until when a message waits; of many to one member, thirty fit into each minute to come."""
         limit, wait, who = verdict
-        members = _members(message)
-        userid = members[who - 1] if who else ""
+        userid = members(message.recipients)[who - 1] if who else ""
         send_at = now + timedelta(milliseconds=wait)
         if limit == 1:
             send_at += timedelta(milliseconds=MINUTE * (waiting[userid] // PER_MINUTE))
             waiting[userid] += 1
-        elif limit == 3:
-            send_at = _midnight(now) + timedelta(days=1)
+        elif limit == 3 and not wait:
+            send_at = midnight(now) + timedelta(days=1)
         reason = _WORDS[limit].format(
             who=userid,
             per_minute=PER_MINUTE,
@@ -281,18 +285,6 @@ class Quota:
             latest = min((one for one in (message.expires_at, message.resend_until) if one is not None), default=None)
             send_at = self._quiet.stagger(send_at, now=now, message=message.id, latest=latest)
         return Postponement(message, send_at, f"waits for WeCom's limit: {reason}")
-
-
-def person_times(message: ClaimedMessage, sender: Sender) -> int:
-    """Return how many person-times a message counts for; a department or tag counts as one, for want of its size."""
-    if message.recipients.everyone:
-        return sender.account_cap or 1
-    recipients = message.recipients
-    return len(recipients.users) + len(recipients.parties) + len(recipients.tags)
-
-
-def _members(message: ClaimedMessage) -> list[str]:
-    return [] if message.recipients.everyone else [userid.lower() for userid in message.recipients.users]
 
 
 def _portions(claimed: Sequence[ClaimedMessage]) -> Iterable[Sequence[ClaimedMessage]]:
@@ -313,33 +305,7 @@ def _per_day(sender: Sender) -> int:
     return (sender.account_cap or 0) * PERSON_TIMES_PER_ACCOUNT
 
 
-def _milliseconds(moment: datetime) -> int:
-    return int(moment.timestamp() * 1000) % 2**32
-
-
-def _midnight(now: datetime) -> datetime:
-    return now.astimezone(BEIJING).replace(hour=0, minute=0, second=0, microsecond=0)
-
-
-def _epoch_key(app: str) -> str:
-    return f"wecom:quota:{app}"
-
-
-def _day_of(moment: datetime) -> str:
-    return f"{moment.astimezone(BEIJING):%Y-%m-%d}"
-
-
-def _day_key(app: str, day: str) -> str:
-    return f"wecom:day:{app}:{day}"
-
-
-def _calls_key(app: str) -> str:
-    return f"wecom:calls:{app}"
-
-
-def _member_key(app: str, userid: str) -> str:
-    return f"wecom:to:{app}:{userid}"
-
-
-def _source(name: str) -> str:
-    return (files("worker.delivery.quota") / name).read_text()
+def _days(now: datetime, noted: datetime) -> tuple[str, ...]:
+    """Return the days in which something may arrive from now on until the time noted for it."""
+    first, last = day_of(now), day_of(max(now, noted))
+    return (first,) if first == last else (first, last)
