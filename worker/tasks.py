@@ -1,5 +1,6 @@
 """Every Celery task; each only calls what does the work."""
 
+import atexit
 import gc
 import logging
 import signal
@@ -22,13 +23,13 @@ from worker.delivery.reap import reap
 from worker.delivery.rejections import carry_out, reject
 from worker.delivery.schedules import run_due_schedules
 from worker.delivery.serve import serve
+from worker.delivery.signs_of_life import SignsOfLife
 from worker.delivery.task_requests import TaskRequest
 from worker.embedded import EmbeddedError
 from worker.encryption import SecretKeyError
 from worker.ledger import LedgerError, is_passing, unreachable
 from worker.liveness import LifeSign, LivenessError
 from worker.logs import log_to_standard_error
-from worker.presence import Presence
 from worker.settings import settings, unknown_settings_in_one_line
 from worker.watch import Watch, WorkUnderWay, main_loop
 
@@ -39,6 +40,8 @@ GARBAGE_THRESHOLD = 10_000
 
 PATIENCE_OF_A_TASK = 10
 """Seconds that a task takes besides its calls until it has stopped, at most."""
+DELIVERIES = "wecom.deliver"
+"""The queue of wake-ups."""
 
 own_task = partial(app.task, shared=False)
 """Registers a task in this app alone; by default Celery puts it into every app of a process that imports it."""
@@ -146,14 +149,14 @@ def _open_office(sender: Any, **_: Any) -> None:  # noqa: ANN401 - the worker
     except Exception as error:  # Celery would log it, and have a worker say that it is ready which is not
         reason = unreachable(error) if isinstance(error, OperationalError) else f"{type(error).__name__}: {error}"
         raise SystemExit(f"the worker cannot start: {reason}") from error
-    presence(sender.hostname).start()
+    # A worker of other queues alone is nobody whom a sender could be left to.
+    delivers = DELIVERIES in sender.app.amqp.queues.consume_from
+    signs = SignsOfLife(
+        office().ledger.workers, office().worker, delivers=delivers, oldest_task_seconds=under_way.longest
+    )
+    signs.start()
+    atexit.register(signs.stop)
     _collect_garbage_less_often()
-
-
-@cache
-def presence(name: str) -> Presence:
-    """Return what notes that this worker is at work."""
-    return Presence(office().redis, name, main_loop)
 
 
 def _collect_garbage_less_often() -> None:
@@ -222,10 +225,9 @@ def _end(**_: Any) -> None:  # noqa: ANN401
 
 
 @worker_shutting_down.connect
-def _stop_sending(sender: str, **_: Any) -> None:  # noqa: ANN401
+def _stop_sending(**_: Any) -> None:  # noqa: ANN401
     """Calls under way finish; messages that are claimed but not sent go back at once."""
     watch().leave()
-    presence(sender).leave()
     _let_stay()
 
 

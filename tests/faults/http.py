@@ -17,6 +17,12 @@ def call(method: str, path: str, *, body: str = "") -> Matches:
     return lambda request: request.kind == kind and body in request.text
 
 
+def json_answer(content: bytes) -> bytes:
+    """Return a whole answer with this JSON, after which the connection ends: for `Rule.answer`."""
+    head = f"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {len(content)}\r\nConnection: close"
+    return head.encode() + HEAD_END + content
+
+
 class HttpConversation:
     """Tells requests apart; each is passed on once it is whole.
 

@@ -143,6 +143,9 @@ class Link:
 
     async def _before(self, rule: Rule, exchange: int) -> None:
         """Do to a request what is done before it is passed on, and remember what is done to its answer."""
+        if rule.action is Action.ANSWER:
+            await self._pass(self._client, rule.answer)
+            raise CutError
         if rule.action is Action.CUT:
             raise CutError(reset=rule.reset)
         if rule.action is Action.SILENCE:

@@ -14,6 +14,8 @@ class Action(Enum):
 
     PASS = auto()
     """Nothing: it is only counted."""
+    ANSWER = auto()
+    """The client gets `answer` in place of the server's, which never hears of the request; then the connection ends."""
     CUT = auto()
     """The connection ends before the request is passed on."""
     LOSE_ANSWER = auto()
@@ -43,6 +45,7 @@ class Rule:
         probability: how likely one is spoilt, 0 to 1, drawn from `seed`.
         seconds: for delays and drips.
         reset: a connection that ends does so with RST instead of FIN.
+        answer: what the client is answered, as bytes on the wire.
         seen: how many matched; counted here.
         fired: how many were spoilt; counted here.
     """
@@ -55,6 +58,7 @@ class Rule:
     seed: int = 0
     seconds: float = 0.0
     reset: bool = False
+    answer: bytes = b""
     seen: int = field(default=0, init=False)
     fired: int = field(default=0, init=False)
 

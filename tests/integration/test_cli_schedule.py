@@ -128,8 +128,8 @@ def test_the_doctor_names_a_schedule_that_is_paused(
     assert ledger.schedules.find("standup").paused_reason == "'name' is undefined"
     settings.cache_clear()
     told = CliRunner().invoke(wecom, ["doctor", "--json"], env=environment)
-    [finding] = [one for one in orjson.loads(told.stdout)["checks"] if one["subject"] == "Schedule standup"]
-    assert finding["verdict"] == "problem"
+    [finding] = [one for one in orjson.loads(told.stdout)["findings"] if one["subject"] == "Schedule standup"]
+    assert (finding["name"], finding["level"]) == ("schedule.paused", "fault")
     assert "'name' is undefined" in finding["words"]
     assert "wecom schedule resume standup" in finding["advice"]
 

@@ -12,10 +12,13 @@ import pytest
 from click.testing import CliRunner, Result
 
 from worker.cli import wecom
-from worker.ledger import Calls, Ledger, State
+from worker.delivery.office import Office
+from worker.delivery.serve import serve
+from worker.ledger import Calls, Fault, Ledger, State, WorkerProcess
 from worker.messages import Text
 from worker.producer import Producer
 from worker.settings import settings
+from worker.simulator.control import SimulatorControl
 
 SECRET = "Zx9-this-is-the-app-secret_4711"
 ADD = ("senders", "add", "it", "--corpid", "ww1", "--agentid", "7")
@@ -30,6 +33,7 @@ SENDER = [
     "reason",
     "until",
     "parked_calls",
+    "standing_aside",
 ]
 
 
@@ -273,6 +277,65 @@ def test_a_resumed_sender_sends(run: Callable[..., Result], ledger: Ledger) -> N
     assert run("senders", "resume", "hr").exit_code == 0
     sender, now = ledger.senders.open("hr")
     assert not sender.paused(now)
+
+
+def test_a_sender_whose_secret_is_still_refused_stays_paused_and_says_what_wecom_said(
+    run: Callable[..., Result], ledger: Ledger, simulator: SimulatorControl
+) -> None:
+    ledger.senders.replace_credentials("hr", 1000002, {"corpid": "ww-simulator", "corpsecret": SECRET})
+    ledger.senders.pause("hr", "40001: invalid credential")
+    told = run("senders", "resume", "hr")
+    assert (told.exit_code, told.stdout) == (1, "")
+    assert told.stderr.startswith("Error: hr stays paused: WeCom refuses its credentials: 40001: ")
+    assert ledger.senders.find("hr").paused_reason == "40001: invalid credential"
+    assert simulator.counters().calls["gettoken"] == 1
+
+    forced = run("senders", "resume", "hr", "--force")
+    assert (forced.exit_code, forced.stdout) == (0, "hr is resumed.\n")
+    assert ledger.senders.find("hr").paused_reason is None
+    assert simulator.counters().calls["gettoken"] == 1
+
+
+def test_a_refusal_that_workers_remember_is_forgotten_when_the_secret_is_right_again(
+    run: Callable[..., Result], ledger: Ledger, producer: Producer, office: Office, simulator: SimulatorControl
+) -> None:
+    message = producer.send("hr", Text(content="hi"), users=["zhangsan"])
+    simulator.add_fault("errcode", endpoint="gettoken", errcode=40001, times=1)  # the app was switched off for a moment
+    serve(office, "hr", 0)
+    assert str(ledger.senders.find("hr").paused_reason).startswith("40001: ")
+    told = run("senders", "resume", "hr")
+    assert told.stdout == "hr sends again.\n"
+    assert told.stderr.startswith("It was paused by 40001: ")
+    serve(office, "hr", 0)
+    assert producer.status(message).state is State.SENT
+    assert ledger.senders.find("hr").paused_reason is None
+
+
+def test_a_sender_is_resumed_where_wecom_cannot_be_asked_from_here(run: Callable[..., Result], ledger: Ledger) -> None:
+    for changes, words in (
+        ({"WECOM_API_BASE_URL": "http://127.0.0.1:1"}, "no connection to WeCom"),
+        ({"WECOM_SECRET_KEYS": "A" * 43 + "="}, "encrypted with another key"),
+    ):
+        ledger.senders.pause("hr", "by hand")
+        told = run("senders", "resume", "hr", **changes)
+        assert (told.exit_code, told.stdout) == (0, "hr is resumed.\n")
+        assert words in told.stderr
+        assert ledger.senders.find("hr").paused_reason is None
+
+
+def test_a_machine_that_stands_aside_is_shown_with_its_reason(run: Callable[..., Result], ledger: Ledger) -> None:
+    sick, well = WorkerProcess("a", "web-1", 4711), WorkerProcess("b", "web-2", 4712)
+    for worker in (sick, well):
+        ledger.workers.sign(worker)
+    assert ledger.asides.meet("hr", sick, Fault.REFUSED, "60020: not allowed", first=60, longest=600)
+    for told in (run("senders", "list").stdout, run("senders", "show", "hr").stdout):
+        assert "sending; web-1 (process 4711) stands aside since " in " ".join(told.split())
+        assert "60020: not allowed" in " ".join(told.split())
+    [sender] = orjson.loads(run("senders", "list", "--json").stdout)["senders"]
+    [aside] = sender["standing_aside"]
+    assert (aside["machine"], aside["pid"], aside["reason"]) == ("web-1", 4711, "60020: not allowed")
+    run("senders", "resume", "hr")
+    assert orjson.loads(run("senders", "show", "hr", "--json").stdout)["standing_aside"] == []
 
 
 def test_a_pause_needs_a_reason(misuse: Callable[..., Result]) -> None:

@@ -138,7 +138,7 @@ WRITES_SENDERS = (
     ("held", "revisions"),
     [
         (WRITES_MESSAGES, {"0001", "0002", "0003", "0004", "0005", "0009"}),
-        (WRITES_SENDERS, {"0001", "0003", "0007", "0008", "0009"}),
+        (WRITES_SENDERS, {"0001", "0003", "0007", "0008", "0009", "0010"}),
     ],
     ids=["messages", "senders"],
 )

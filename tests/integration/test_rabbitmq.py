@@ -222,12 +222,12 @@ def test_the_doctor_understands_it(
     broken = execute(environment | {"WECOM_BROKER_URL": broker_url.replace("guest:guest", "guest:s3cret")}, "doctor")
     assert "Broker: does not answer" in broken.stdout
     assert "s3cret" not in broken.stdout + broken.stderr
-    fresh = execute(environment, "doctor").stdout
+    fresh = execute(environment, "doctor", "--all").stdout
     assert "Broker: answers; tasks waiting: 0 in wecom, 0 in wecom.deliver, 0 in wecom.housekeeping" in fresh
     assert "append-only" not in fresh
     start(WORKER)
     eventually(lambda: "ready" in (tmp_path / "worker-0.log").read_text())
-    eventually(lambda: "Workers: 1 at work" in execute(environment, "doctor").stdout)
+    assert "Workers: 1 live" in execute(environment, "doctor", "--all").stdout
 
 
 MALFORMED = 60

@@ -226,7 +226,7 @@ def test_commands_beside_it_find_the_local_wecom(
 ) -> None:
     up = terminal("--simulator")
     eventually(lambda: up.shows(" ready."))
-    told = beside(tmp_path, "doctor")
+    told = beside(tmp_path, "doctor", "--all")
     assert told.returncode == 0, told.stdout + told.stderr
     assert "looks at the local WeCom of `wecom up --simulator`, http://127.0.0.1:" in told.stdout
     assert "Sender default: WeCom accepts its credentials" in told.stdout

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
-from worker.cli.findings import problem_of
+from worker.cli.findings import fault_of
 from worker.cli.output import shown, some_of
 from worker.cli.story import content, events, facts, named, standing
 from worker.cli.times import moment, relative
@@ -202,9 +202,9 @@ def test_control_characters_reach_no_terminal() -> None:
 
 
 def test_an_error_is_divided_into_what_is_wrong_and_what_to_do() -> None:
-    found = problem_of("Tables", LedgerError("the tables: are old; run `wecom migrate`"))
+    found = fault_of("tables", "Tables", LedgerError("the tables: are old; run `wecom migrate`"))
     assert (found.words, found.advice) == ("the tables: are old", "run `wecom migrate`")
-    assert problem_of("X", LedgerError("it is so")).words == "it is so"
+    assert fault_of("x", "X", LedgerError("it is so")).words == "it is so"
 
 
 def test_a_message_of_a_paused_campaign_says_what_it_waits_for() -> None:

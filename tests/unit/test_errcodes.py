@@ -10,6 +10,7 @@ from worker.providers.base import Category
 from worker.providers.wecom.errcodes import (
     BEHAVIOUR,
     ERRCODES,
+    OF_AN_ADDRESS_BEHAVIOUR,
     Errcode,
     Retry,
     TableError,
@@ -169,7 +170,7 @@ def test_a_listed_code_is_explained_with_everything_the_table_says() -> None:
     assert lines == [
         f"60020: {ERRCODES[60020].meaning}",
         "Category: config",
-        f"What the worker does: it {BEHAVIOUR[Category.CONFIG, Retry.NO]}",
+        f"What the worker does: it {BEHAVIOUR[Category.CONFIG, Retry.NO]} {OF_AN_ADDRESS_BEHAVIOUR}",
         f"What to do: {ERRCODES[60020].advice}",
         "Official page: https://developer.work.weixin.qq.com/document/path/90313",
     ]

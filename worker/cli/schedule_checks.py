@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from worker.cli.findings import Finding, fine, problem
+from worker.cli.findings import Finding, fault, fine
 from worker.ledger import Ledger
 
 
@@ -11,12 +11,16 @@ def schedules(ledger: Ledger) -> Iterator[Finding]:
     found = ledger.schedules.all()
     if found:
         yield fine(
-            "Schedules", f"{len(found)}, of which {sum(one.paused_reason is None for one in found)} are not paused"
+            "schedules",
+            "Schedules",
+            f"{len(found)}, of which {sum(one.paused_reason is None for one in found)} are not paused",
         )
     for one in found:
         if one.paused_reason is not None:
-            yield problem(
+            yield fault(
+                "schedule.paused",
                 f"Schedule {one.name}",
                 f"paused: {one.paused_reason}",
                 f"correct that, then `wecom schedule resume {one.name}`; it sends nothing meanwhile",
+                schedule=one.name,
             )

@@ -8,17 +8,22 @@ from typing import Any
 
 import click
 
+from worker.cli.credential_trial import refused, try_credentials
 from worker.cli.credentials import read_secret, secret_options
 from worker.cli.ledger import opened_ledger
 from worker.cli.numbers import WholeNumber
 from worker.cli.output import json_option, print_facts, print_json, print_table
 from worker.cli.times import when
-from worker.ledger import Parking, State
+from worker.ledger import Parking, StandingAside, State
 from worker.messages.sender import Sender
 from worker.providers import CREDENTIAL_NAMES
+from worker.providers.base import Category
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+ERRCODE = re.compile(r"-?[0-9]+: ")
+"""How a reason begins that WeCom gave."""
 SENDING, PARKED, PAUSED = "sending", "parked", "paused"
+ASIDE = "stands aside"
 
 
 def _valid_name(_context: click.Context, _parameter: click.Parameter, name: str) -> str:
@@ -78,12 +83,14 @@ def add(
 def list_all(*, as_json: bool) -> None:
     """List all senders."""
     with opened_ledger() as ledger:
-        now, found, parked = ledger.due.now(), ledger.senders.all(), ledger.parked_calls.waiting()
+        now, found = ledger.due.now(), ledger.senders.all()
+        parked, asides = ledger.parked_calls.waiting(), ledger.asides.now()
     if as_json:
-        print_json({"senders": [_facts(sender, now, parked) for sender in found]})
+        print_json({"senders": [_facts(sender, now, parked, asides) for sender in found]})
     elif found:
         rows = [
-            (sender.name, sender.provider, str(sender.agentid or ""), standing(sender, now, parked)) for sender in found
+            (sender.name, sender.provider, str(sender.agentid or ""), standing(sender, now, parked, asides))
+            for sender in found
         ]
         print_table(("NAME", "PROVIDER", "AGENTID", "STATE"), rows)
     else:
@@ -97,11 +104,11 @@ def show(name: str, *, as_json: bool) -> None:
     """Show a sender and how many of its messages stand where."""
     with opened_ledger(with_keys=True) as ledger:
         sender, now = ledger.senders.open(name)
-        counts, parked = ledger.history.counts(name), ledger.parked_calls.waiting()
+        counts, parked, asides = ledger.history.counts(name), ledger.parked_calls.waiting(), ledger.asides.now()
     corpid = sender.credentials.get("corpid")
     if as_json:
         messages = {state.value: counts.get(state, 0) for state in State}
-        print_json(_facts(sender, now, parked) | {"corpid": corpid, "messages": messages})
+        print_json(_facts(sender, now, parked, asides) | {"corpid": corpid, "messages": messages})
     else:
         print_facts(
             (
@@ -111,7 +118,7 @@ def show(name: str, *, as_json: bool) -> None:
                 ("Agentid", str(sender.agentid or "")),
                 ("Account cap", "not set" if sender.account_cap is None else str(sender.account_cap)),
                 *((name, str(number)) for name, number in _own_limits(sender) if number is not None),
-                ("State", standing(sender, now, parked)),
+                ("State", standing(sender, now, parked, asides)),
                 ("Messages", _counted(counts)),
             )
         )
@@ -129,15 +136,36 @@ def pause(name: str, reason: str) -> None:
 
 @senders.command
 @click.argument("name")
-def resume(name: str) -> None:
+@click.option("--force", is_flag=True, help="Do not try its credentials first.")
+def resume(name: str, *, force: bool) -> None:
     """Let a paused or parked sender send again.
 
-    What is due goes out within seconds.
+    Every worker that stands aside for it tries again, too.
+
+    Its credentials are tried first, once. If WeCom refuses them, the sender stays as it is and the exit status is 1. If
+    WeCom cannot be asked from here, the sender is resumed, as its workers may well reach it.
     """
     with opened_ledger() as ledger:
-        stopped = ledger.senders.find(name).paused(ledger.due.now())
+        found = ledger.senders.find(name)
+        stopped = found.paused(ledger.due.now())
+    answer = None if force else try_credentials(name)
+    if answer is not None and refused(answer):
+        stays = f"{name} stays {PAUSED if found.paused_until is None else PARKED}" if stopped else f"{name} is sick"
+        raise click.ClickException(
+            f"{stays}: WeCom refuses its credentials: {answer.said}; `wecom senders add {name} --replace ...` gives it "
+            "others, --force resumes it all the same"
+        )
+    with opened_ledger() as ledger:
         ledger.senders.resume(name)
-    click.echo(f"{name} sends again." if stopped else f"{name} was not stopped, and sends.")
+    tried = answer is not None and answer.category is Category.ACCEPTED
+    if not stopped:
+        click.echo(f"{name} was not stopped, and sends." if tried else f"{name} was not stopped.")
+    else:
+        click.echo(f"{name} sends again." if tried else f"{name} is resumed.")
+    if answer is not None and not tried:
+        click.echo(f"Whether WeCom accepts its credentials could not be found out here: {answer.said}", err=True)
+    if stopped and found.paused_until is None and ERRCODE.match(found.paused_reason or ""):
+        click.echo(f"It was paused by {found.paused_reason}. If that still holds, it is paused again.", err=True)
 
 
 @senders.command
@@ -178,11 +206,18 @@ def remove(name: str, *, yes: bool) -> None:
     click.echo(f"{name} is removed.")
 
 
-def standing(sender: Sender, now: datetime, parked: Sequence[Parking] = ()) -> str:
-    """Say in words whether a sender sends, and which of its other calls wait."""
+def standing(
+    sender: Sender, now: datetime, parked: Sequence[Parking] = (), asides: Sequence[StandingAside] = ()
+) -> str:
+    """Say in words whether a sender sends, which of its other calls wait, and which machines leave it to others."""
     waiting = "".join(
         f"; {one.calls} {PARKED} until {when(one.until, now)}: {one.reason}"
         for one in parked
+        if one.sender == sender.name
+    )
+    waiting += "".join(
+        f"; {one.worker.machine} (process {one.worker.pid}) {ASIDE} since {when(one.since, now)}: {one.reason}"
+        for one in asides
         if one.sender == sender.name
     )
     if not sender.paused(now):
@@ -192,7 +227,7 @@ def standing(sender: Sender, now: datetime, parked: Sequence[Parking] = ()) -> s
     return f"{PARKED} until {when(sender.paused_until, now)}: {sender.paused_reason}{waiting}"
 
 
-def _facts(sender: Sender, now: datetime, parked: Sequence[Parking]) -> dict[str, Any]:
+def _facts(sender: Sender, now: datetime, parked: Sequence[Parking], asides: Sequence[StandingAside]) -> dict[str, Any]:
     paused = sender.paused(now)
     stopped = PAUSED if sender.paused_until is None else PARKED
     return {
@@ -208,6 +243,17 @@ def _facts(sender: Sender, now: datetime, parked: Sequence[Parking]) -> dict[str
         "parked_calls": [
             {"calls": one.calls, "reason": one.reason, "until": one.until}
             for one in parked
+            if one.sender == sender.name
+        ],
+        "standing_aside": [
+            {
+                "machine": one.worker.machine,
+                "pid": one.worker.pid,
+                "reason": one.reason,
+                "since": one.since,
+                "until": one.until,
+            }
+            for one in asides
             if one.sender == sender.name
         ],
     }

@@ -1,4 +1,4 @@
-"""What the doctor asks the servers: Postgres, Redis, the broker, and who works."""
+"""What the doctor asks the servers: Postgres, Redis, the broker."""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -9,15 +9,14 @@ from kombu import Connection
 from kombu.exceptions import ChannelError
 from kombu.exceptions import ConnectionError as BrokerConnectionError
 from kombu.exceptions import OperationalError as BrokerError
+from psycopg.errors import InsufficientPrivilege
 from redis import Redis, RedisError
 from sqlalchemy import Engine
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DBAPIError, OperationalError
 
 from worker.celery import app
-from worker.cli.findings import Finding, fine, note, problem, problem_of
-from worker.cli.schedule_checks import schedules
+from worker.cli.findings import Finding, fault, fault_of, fine, warning
 from worker.ledger import Ledger, LedgerError, require_migrated, unreachable
-from worker.presence import workers_present
 
 OLDEST_POSTGRES = (14,)
 OLDEST_REDIS = (6, 2)
@@ -26,93 +25,109 @@ PATIENCE_SECONDS = 3
 
 
 def postgres(engine: Engine, *, embedded_in: Path | None) -> Iterator[Finding]:
-    """See whether Postgres answers, is new enough, has this release's tables, tells the time, and stops no schedule."""
+    """See whether Postgres answers, is new enough, has this release's tables, can write, and tells the time.
+
+    Unless it has tables that can be read, the last finding is a fault.
+    """
     try:
         with engine.connect() as connection:
             release = connection.dialect.server_version_info or ()
     except OperationalError as error:
-        yield problem_of("Postgres", LedgerError(unreachable(error)))
+        yield fault_of("postgres", "Postgres", LedgerError(unreachable(error)))
         return
     name = ".".join(map(str, release))
     if release < OLDEST_POSTGRES:
-        yield problem("Postgres", f"answers, but is {name}", "use 14 or newer")
-    else:
-        yield fine("Postgres", f"{name} answers")
+        yield fault("postgres.release", "Postgres", f"answers, but is {name}", "use 14 or newer")
+    yield fine("postgres", "Postgres", f"{name} answers", release=name)
     try:
         require_migrated(engine, embedded_in=embedded_in)
     except LedgerError as error:
-        yield problem_of("Tables", error)
+        yield fault_of("tables", "Tables", error)
         return
-    yield fine("Tables", "those of this release")
     ledger = Ledger(engine)
+    yield _writes(ledger)
     yield _clocks(ledger)
-    if rejected := ledger.rejected.count():
-        yield note(
-            "Requests",
-            f"{rejected} of programs that know only Celery were rejected and wait for a decision",
-            "`wecom rejected list` says why",
-        )
-    yield from schedules(ledger)
+    yield fine("tables", "Tables", "those of this release")
 
 
 def redis(connection: Redis, *, is_broker: bool) -> Iterator[Finding]:
-    """See whether Redis answers, is new enough, and keeps what it is given."""
+    """See whether Redis answers, is new enough, is a single one, and keeps what it is given."""
     try:
         facts = connection.info()
     except RedisError as error:
-        yield problem("Redis", f"does not answer ({error})", "check WECOM_REDIS_URL and that the server runs")
+        yield fault("redis", "Redis", f"does not answer ({error})", "check WECOM_REDIS_URL and that the server runs")
         return
     name = str(facts["redis_version"])
     if tuple(int(part) for part in name.split(".")[:2]) < OLDEST_REDIS:
-        yield problem("Redis", f"answers, but is {name}", "use 6.2 or newer")
-    else:
-        yield fine("Redis", f"{name} answers")
+        yield fault("redis.release", "Redis", f"answers, but is {name}", "use 6.2 or newer")
+    yield fine("redis", "Redis", f"{name} answers", release=name)
+    if facts.get("redis_mode") == "cluster" or facts.get("cluster_enabled"):
+        yield fault(
+            "redis.cluster",
+            "Redis",
+            "is a Redis Cluster, which cannot work: the keys of a limit and of a wake-up lie on several nodes",
+            "name a single Redis in WECOM_REDIS_URL, with a replica if it must not go away",
+        )
     policy = facts.get("maxmemory_policy", "unknown")
     if policy != "noeviction":
-        yield problem(
-            "Redis", f"maxmemory-policy is {policy}, so that a full Redis loses tasks", "set it to noeviction"
+        yield fault(
+            "redis.eviction",
+            "Redis",
+            f"maxmemory-policy is {policy}, so that a full Redis loses tasks",
+            "set it to noeviction",
+            policy=policy,
         )
     if is_broker and not facts.get("aof_enabled"):
-        yield note(
+        yield warning(
+            "redis.append-only",
             "Redis",
             "keeps no append-only file: what programs sent through Celery alone is lost if it dies",
             "set appendonly to yes",
         )
 
 
-def broker() -> Finding:
+def broker() -> Iterator[Finding]:
     """See whether the broker answers, and what waits there."""
     try:
         with app.connection_for_read() as connection:
             connection.ensure_connection(max_retries=1, interval_start=0, timeout=PATIENCE_SECONDS)
             waiting = {name: _waiting(connection, name) for name in app.amqp.queues}
     except (BrokerError, BrokerConnectionError, ChannelError, RedisError, OSError) as error:
-        return problem("Broker", f"does not answer ({error})", "check WECOM_BROKER_URL and that the server runs")
+        advice = "check WECOM_BROKER_URL and that the server runs"
+        yield fault("broker", "Broker", f"does not answer ({error})", advice)
+        return
     lengths = ", ".join(f"{number} in {name}" for name, number in waiting.items())
-    return fine("Broker", f"answers; tasks waiting: {lengths}")
+    yield fine("broker", "Broker", f"answers; tasks waiting: {lengths}", waiting=waiting)
 
 
-def workers(connection: Redis) -> Iterator[Finding]:
-    """See who works; each worker notes it in Redis every few seconds."""
+def _writes(ledger: Ledger) -> Finding:
+    check, subject = "postgres.writes", "Postgres"
     try:
-        names = workers_present(connection)
-    except RedisError:
-        return  # that Redis does not answer is a finding already
-    if names:
-        yield fine("Workers", f"{len(names)} at work: {', '.join(names)}")
-    else:
-        yield problem("Workers", "none is at work", "start `wecom up` or `celery -A worker worker`")
+        ledger.examination.try_to_write()
+    except DBAPIError as error:
+        said = str(error.orig).strip().splitlines()[0]
+        if isinstance(error.orig, InsufficientPrivilege):
+            return warning(check, subject, f"was not asked to write: {said}", "ask as the user of the workers")
+        return fault(
+            check,
+            subject,
+            f"cannot write ({said}); nothing is accepted and nothing is sent",
+            "if the disk is full make room; if it is a standby or read-only, name the primary in WECOM_DATABASE_URL",
+        )
+    return fine(check, subject, "can write")
 
 
 def _clocks(ledger: Ledger) -> Finding:
     apart = abs((ledger.due.now() - datetime.now(UTC)).total_seconds())
     if apart > CLOCK_SECONDS:
-        return problem(
+        return fault(
+            "clocks",
             "Clocks",
             f"this machine's and Postgres's are {apart:.0f} s apart",
             "let both machines keep their time by NTP; due times are judged by Postgres's clock",
+            seconds=apart,
         )
-    return fine("Clocks", "this machine's and Postgres's agree")
+    return fine("clocks", "Clocks", "this machine's and Postgres's agree")
 
 
 def _waiting(connection: Connection, queue: str) -> int:

@@ -10,7 +10,7 @@ from worker.delivery.hearing import LOOK_SECONDS
 from worker.delivery.office import Office
 from worker.delivery.outcome import OUR_OWN_FAULT, PauseSender, decide
 from worker.delivery.patience import PAST_THE_LEASE_SECONDS, Patience, claim_surely, patiently
-from worker.delivery.stopping import park_calls, stop_sender
+from worker.delivery.stopping import park_calls, stands_aside_for, stop_sender
 from worker.elapsed import elapsed
 from worker.ledger import Calls, is_passing
 from worker.messages.sender import Sender
@@ -83,6 +83,10 @@ def carry_out(office: Office, name: str, errand: Errand[Claimed, Settled]) -> in
 
     tried = list(zip(claimed, office.senders_at_work.map(made, claimed), strict=True))
     answers = [answer for _, answer in tried if answer is not None]
+    if answers and _fault_of_this_machine(office, name, answers, patience):
+        # Nothing became of these calls, and others make them.
+        tried = [(one, None if answer and answer.may_be_of_this_machine else answer) for one, answer in tried]
+        answers = [answer for _, answer in tried if answer is not None]
     if kept := [one for one, answer in tried if answer is None]:
         patiently(lambda: errand.give_back(name, kept), patience)
     if answers:
@@ -142,8 +146,19 @@ def _stop(office: Office, sender: Sender, calls: Calls, answer: Answer) -> None:
     """Stop what cannot go on without access: with wrong credentials the sender, otherwise these calls."""
     if decide(answer) == PauseSender(None):
         stop_sender(office, sender, answer)
-    else:
+    elif not stands_aside_for(office, sender.name, answer):
         park_calls(office, sender, calls, answer)
+
+
+def _fault_of_this_machine(office: Office, name: str, answers: Sequence[Answer], patience: Patience) -> bool:
+    """Whether this worker has to leave the sender to others, after what its calls met."""
+    refused = next((answer for answer in answers if answer.address_refused), None)
+    fault = answers[0] if all(answer.may_be_of_this_machine for answer in answers) else refused
+    if fault is not None:
+        return patiently(lambda: stands_aside_for(office, name, fault), patience, missed=False)
+    if office.aside.on_trial(name) and any(answer.let_in for answer in answers):
+        patiently(lambda: office.aside.passed(name), patience, missed=False)
+    return False
 
 
 def _limit(answers: Sequence[Answer]) -> Answer | None:

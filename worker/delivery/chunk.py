@@ -19,7 +19,7 @@ from worker.delivery.outcome import OUR_OWN_FAULT, PauseSender, decide
 from worker.delivery.patience import PAST_THE_LEASE_SECONDS, patiently
 from worker.delivery.quota import Fate, Reservation
 from worker.delivery.settlement import SLACK_SECONDS, doubtful_seconds, settlement
-from worker.delivery.stopping import stop_sender
+from worker.delivery.stopping import stands_aside_for, stop_sender
 from worker.elapsed import elapsed
 from worker.ledger import ClaimedMessage, Settlement, State, is_passing
 from worker.messages.sender import Sender
@@ -63,6 +63,8 @@ class Chunk:
         self._unanswered: dict[UUID, ClaimedMessage] = {}
         self._arrivals: SimpleQueue[Answered] = SimpleQueue()
         self._counting = threading.Lock()
+        self._on_trial = office.aside.on_trial(sender.name)
+        self._aside = False
         self._reached = 0
         self._unreachable = 0
 
@@ -111,18 +113,40 @@ class Chunk:
         ledger, name = self._office.ledger, self._sender.name
         halted_by, self._halted_by = self._halted_by, None
         if halted_by is not None:
-            self._patiently(lambda: stop_sender(self._office, self._sender, halted_by))
-        settlements = [self._settlement(one.message, one.answer) for one in batch if one.answer is not None]
-        unsent = [one.message for one in batch if one.answer is None]
+            self._aside = self._patiently(lambda: stop_sender(self._office, self._sender, halted_by))
+        elif not self._aside and (fault := self._nothing_but_unreachable(batch)) is not None:
+            self._aside = self._patiently(lambda: stands_aside_for(self._office, name, fault))
+            if self._aside:
+                self.hearing.halt()
+        settlements, unsent = [], []
+        for one in batch:
+            if one.answer is None or (self._aside and one.answer.may_be_of_this_machine):
+                unsent.append(one.message)  # another worker sends it, and nothing is counted against it
+            else:
+                settlements.append(self._settlement(one.message, one.answer))
         answered_by = self._clock.latest()
         self._patiently(lambda: ledger.deliveries.release(name, unsent))
         recalling = self._patiently(lambda: ledger.deliveries.settle(name, settlements)) if settlements else 0
         self._correct_counters(batch, settlements, answered_by)
         self._watch_campaigns(batch, settlements)
+        if self._on_trial and any(one.answer is not None and one.answer.let_in for one in batch):
+            self._on_trial = False
+            self._patiently(lambda: self._office.aside.passed(name))
         if self._sender.park_seconds and any(one.category == Category.ACCEPTED for one in settlements):
             self._patiently(lambda: ledger.senders.end_parking(name))
         if recalling:
             self._office.bell.ring(name)
+
+    def _nothing_but_unreachable(self, batch: Sequence[Answered]) -> Answer | None:
+        """Return an answer that says so, if none of this chunk has reached anybody yet.
+
+        So few do not stop a sender, but others may have a better way: a machine that is cut off while little is sent
+        would otherwise take up each message again and again.
+        """
+        if self._reached:
+            return None
+        answers = (one.answer for one in batch if one.answer is not None)
+        return next((answer for answer in answers if answer.category is Category.UNREACHABLE), None)
 
     def _correct_counters(
         self, batch: Sequence[Answered], settlements: Sequence[Settlement], answered_by: datetime
@@ -181,7 +205,8 @@ class Chunk:
                 self._unreachable += 1
             else:
                 self._reached += 1
-            hopeless = self._unreachable >= HOPELESS and self._unreachable > self._reached
+            enough = 1 if self._on_trial else HOPELESS
+            hopeless = self._unreachable >= enough and self._unreachable > self._reached
             if (hopeless or isinstance(decide(answer), PauseSender)) and not self.hearing.halted:
                 self._halted_by = answer
                 self.hearing.halt()

@@ -23,6 +23,10 @@ from worker.providers.base import ProviderError
 log = logging.getLogger(__name__)
 
 
+TRIAL = 1
+"""Messages a worker claims while it does not know whether it can send again: one waits for that, the others do not."""
+
+
 @dataclass(frozen=True, slots=True)
 class Delivery:
     """What one chunk amounted to."""
@@ -54,10 +58,11 @@ def deliver(office: Office, name: str, still_working: Callable[[], None]) -> Del
         claimed_at=claimed_at,
         stopping=office.stopping,
     )
+    most = TRIAL if office.aside.on_trial(name) else settings.chunk
     quiet_until = office.quiet.waiting_until(clock.latest())
     patience = office.patience(claimed_at + settings.lease_seconds + PAST_THE_LEASE_SECONDS)
     claimed = claim_surely(
-        lambda: ledger.deliveries.claim(name, settings.chunk, settings.lease_seconds, quiet_until),
+        lambda: ledger.deliveries.claim(name, most, settings.lease_seconds, quiet_until),
         lambda unsure: ledger.deliveries.give_back(name, unsure),
         patience,
     )
@@ -76,4 +81,4 @@ def deliver(office: Office, name: str, still_working: Callable[[], None]) -> Del
     except BaseException:
         chunk.give_up()
         raise
-    return Delivery(len(claimed), more_due=len(claimed) == settings.chunk and not hearing.halted)
+    return Delivery(len(claimed), more_due=len(claimed) == most and not hearing.halted)

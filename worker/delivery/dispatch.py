@@ -1,6 +1,7 @@
 """Rings for every sender that has something due; harmless when it runs twice at once."""
 
 from worker.delivery.office import Office
+from worker.ledger import DISPATCH
 
 
 def dispatch(office: Office) -> int:
@@ -12,4 +13,5 @@ def dispatch(office: Office) -> int:
         bells.setdefault(sender, 1)
     for sender, times in bells.items():
         office.bell.ring(sender, times)
+    office.ledger.workers.note_tick(DISPATCH)
     return len(bells)

@@ -15,9 +15,10 @@ from worker.delivery.default_sender import ensure_default_sender
 from worker.delivery.patience import Patience, Stopping
 from worker.delivery.quota import Quota
 from worker.delivery.stagger import QuietWindows
+from worker.delivery.standing_aside import StandsAside
 from worker.delivery.upload_threads import UploadThreads
 from worker.encryption import load_key_ring
-from worker.ledger import Ledger, open_engine, require_migrated
+from worker.ledger import Ledger, WorkerProcess, open_engine, require_migrated
 from worker.messages.sender import Sender
 from worker.providers import open_providers
 from worker.providers.base import Answer, Category, Provider, ProviderError
@@ -42,6 +43,8 @@ class Office:
     bell: Bell
     quiet: QuietWindows
     senders_at_work: ThreadPoolExecutor
+    worker: WorkerProcess
+    aside: StandsAside
     upload_threads: UploadThreads = field(default_factory=UploadThreads)
     stopping: Stopping = field(default_factory=Stopping)
     absence: Absence = field(default_factory=Absence)
@@ -104,6 +107,7 @@ def open_office(settings: Settings, publish: Publish) -> Office:
     ensure_default_sender(ledger, settings)
     redis = open_redis(servers.redis_url)
     providers = open_providers(settings, redis, key_ring)
+    worker = WorkerProcess.this()
     return Office(
         settings=settings,
         ledger=ledger,
@@ -120,6 +124,8 @@ def open_office(settings: Settings, publish: Publish) -> Office:
         bell=Bell(redis, publish, settings.deliveries),
         quiet=quiet_windows(settings),
         senders_at_work=ThreadPoolExecutor(settings.connections, thread_name_prefix="wecom-send"),
+        worker=worker,
+        aside=StandsAside(ledger.asides, worker),
     )
 
 

@@ -5,7 +5,7 @@ import logging
 from worker.delivery.office import Office
 from worker.delivery.rejections import REJECTED_KEPT
 from worker.delivery.settlement import SLACK_SECONDS
-from worker.ledger import Reaped
+from worker.ledger import REAP, Reaped
 
 log = logging.getLogger(__name__)
 
@@ -24,4 +24,7 @@ def reap(office: Office) -> Reaped:
     office.ledger.rejected.forget(REJECTED_KEPT)
     office.ledger.uploads.drop_what_nobody_wants()
     office.ledger.media.drop_what_nobody_needs()
+    office.ledger.workers.forget_the_gone()
+    office.ledger.asides.forget_the_old()
+    office.ledger.workers.note_tick(REAP)
     return reaped

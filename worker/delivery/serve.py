@@ -9,7 +9,7 @@ from worker.delivery.office import Office
 from worker.delivery.recall import carry_out_recalls
 from worker.delivery.uploads import start_uploads
 from worker.encryption import SecretKeyError
-from worker.ledger import Calls
+from worker.ledger import Calls, Fault
 
 log = logging.getLogger(__name__)
 
@@ -23,28 +23,35 @@ def serve(office: Office, sender: str, slot: int) -> int:
     turn_ends = time.monotonic() + TURN_SECONDS
     claimed, more_due = 0, True
     with office.bell.answered(sender, slot) as still_working:
-        if still_working is None or not _may_serve(office, sender, slot):
+        if still_working is None:
             return 0
-        carry_out_recalls(office, sender)
-        carry_out_card_updates(office, sender)
-        while more_due and time.monotonic() < turn_ends:
+        if _may_serve(office, sender, slot):
+            carry_out_recalls(office, sender)
+            carry_out_card_updates(office, sender)
+        else:
+            more_due = False
+        while more_due and time.monotonic() < turn_ends and office.aside.may_try(sender):
             delivery = deliver(office, sender, still_working)
             start_uploads(office, sender)  # of retries that are due, and of files that the claim found missing
             claimed += delivery.claimed
             more_due = delivery.more_due
-    if more_due and not office.stopping.is_set():
+    if (more_due or office.aside.passes_on(sender)) and not office.stopping.is_set():
         office.bell.ring(sender)
     return claimed
 
 
 def _may_serve(office: Office, sender: str, slot: int) -> bool:
-    """Whether the sender may have so many chunks in work, and this process can read its credentials.
+    """Whether the sender may have so many chunks in work, and this process can send for it and read its credentials.
 
-    If it cannot, that is said where an operator looks.
+    If no worker can read them, that is said where an operator looks.
     """
+    if not office.aside.may_try(sender):
+        return False
     try:
         opened, _ = office.ledger.senders.open(sender)
     except SecretKeyError as error:
+        if office.aside.meets(sender, Fault.KEY, str(error)):
+            return False
         office.ledger.senders.park(sender, str(error), UNREADABLE_SECONDS)
         for calls in Calls:
             office.ledger.parked_calls.park(sender, calls, str(error), UNREADABLE_SECONDS)

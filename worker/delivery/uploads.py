@@ -13,6 +13,7 @@ from functools import partial
 
 from worker.delivery.office import Office
 from worker.delivery.outcome import PauseSender, decide, next_parking
+from worker.delivery.stopping import stands_aside_for
 from worker.delivery.upload_threads import OF_ONE_SENDER, SMALL_BYTES
 from worker.ledger import ClaimedUpload, Refusal, Settled, is_passing
 from worker.providers.base import Answer, Category, Channel, ProviderError, Upload
@@ -122,7 +123,7 @@ def _upload_for_a_turn(office: Office, name: str) -> None:
 def _upload_next(office: Office, name: str, most_bytes: int | None) -> bool:
     """Make the upload that is due longest, of a file of at most so many bytes; return False if there is none."""
     sender, now = office.ledger.senders.open(name)
-    if sender.paused(now):
+    if sender.paused(now) or not office.aside.may_try(name):
         return False
     try:
         channel = office.provider_of(sender).open(sender)
@@ -139,6 +140,9 @@ def _upload_next(office: Office, name: str, most_bytes: int | None) -> bool:
 
 
 def _settle(office: Office, claimed: ClaimedUpload, upload: Upload) -> None:
+    if upload.answer.address_refused and stands_aside_for(office, claimed.sender, upload.answer):
+        office.ledger.uploads.give_back(claimed)
+        return
     match judge(upload, claimed.pause_seconds, claimed.limit_seconds):
         case Uploaded(media_id):
             if office.ledger.uploads.keep(claimed, media_id, LIFE_SECONDS, office.settings.lease_seconds):

@@ -38,6 +38,7 @@ from worker.ledger.connection import (
 )
 from worker.ledger.deliveries import ClaimedMessage, Deliveries, Postponement
 from worker.ledger.due import Due, DueSender
+from worker.ledger.examination import Examination
 from worker.ledger.history import Attempt, History, HistoryEntry, MessageStatus
 from worker.ledger.holds import Held, Holds
 from worker.ledger.intake import (
@@ -72,10 +73,12 @@ from worker.ledger.schedules import (
 from worker.ledger.schema import FINAL, Priority, State
 from worker.ledger.senders import SenderExists, Senders, UnknownSender
 from worker.ledger.settlements import Settlement
+from worker.ledger.standing_aside import Asides, Fault, StandingAside
 from worker.ledger.transactions import InDoubt, transact
 from worker.ledger.unconfirmed import Unconfirmed, UnconfirmedMessage
 from worker.ledger.uploads import ClaimedUpload, Refusal, Settled, Uploads
 from worker.ledger.usage import NoLongerSending, PerhapsSent, SentLately, Usage
+from worker.ledger.workers import DISPATCH, REAP, LifeSign, WorkerProcess, Workers
 
 
 class Ledger:
@@ -86,6 +89,9 @@ class Ledger:
         self.senders = Senders(engine, key_ring)
         self.deliveries = Deliveries(engine)
         self.holds = Holds(engine)
+        self.workers = Workers(engine)
+        self.asides = Asides(engine)
+        self.examination = Examination(engine)
         self.reaper = Reaper(engine)
         self.recalls = Recalls(engine)
         self.card_updates = CardUpdates(engine)
@@ -102,8 +108,11 @@ class Ledger:
 
 
 __all__ = [
+    "DISPATCH",
     "FINAL",
+    "REAP",
     "Age",
+    "Asides",
     "Attempt",
     "Calls",
     "Campaign",
@@ -120,6 +129,8 @@ __all__ = [
     "Deliveries",
     "DueSchedule",
     "DueSender",
+    "Examination",
+    "Fault",
     "Held",
     "History",
     "HistoryEntry",
@@ -128,6 +139,7 @@ __all__ = [
     "KeyHolder",
     "Ledger",
     "LedgerError",
+    "LifeSign",
     "Media",
     "MessageCopy",
     "MessageStatus",
@@ -160,6 +172,7 @@ __all__ = [
     "Settled",
     "Settlement",
     "Standing",
+    "StandingAside",
     "State",
     "StoredFile",
     "StoredMessage",
@@ -171,6 +184,8 @@ __all__ = [
     "UnknownSender",
     "Uploads",
     "Usage",
+    "WorkerProcess",
+    "Workers",
     "after_commit",
     "array_of",
     "begin_campaign",

@@ -32,7 +32,7 @@ UPLOAD_DUE = """
 """
 UPLOADS_ALLOWED = not_parked(Calls.UPLOADS, "upload.sender")
 
-_MAY_SEND = "(sender.paused_reason is null or sender.paused_until <= wecom.clock())"
+MAY_SEND = "(sender.paused_reason is null or sender.paused_until <= wecom.clock())"
 
 LOOKED_AT = 10_000
 """So many due messages of a priority are read, the oldest first, before senders are asked one by one instead."""
@@ -47,7 +47,7 @@ _SENDERS_OF_OLDEST_DUE_MESSAGES = text(f"""
             order by send_at limit :looked_at
         ) as found
     )
-    select sender.name, least(count(*), :enough) as messages, {_MAY_SEND} as may_send,
+    select sender.name, least(count(*), :enough) as messages, {MAY_SEND} as may_send,
            (select count(*) from oldest) as looked_at
     from oldest join wecom.senders as sender on sender.name = oldest.sender
     group by sender.name
@@ -66,14 +66,14 @@ _SENDERS_WITH_DUE_MESSAGES = text(f"""
             limit :enough
         ) as counted
     ) as due
-    where {_MAY_SEND} and due.messages > 0
+    where {MAY_SEND} and due.messages > 0
     order by sender.name
 """)
 
 _SENDERS_WITH_MESSAGES_THAT_CANNOT_WAIT = text(f"""
     select sender.name, 1 as messages
     from wecom.senders as sender
-    where {_MAY_SEND} and sender.name in (select sender from wecom.messages where {CANNOT_WAIT} and {DUE})
+    where {MAY_SEND} and sender.name in (select sender from wecom.messages where {CANNOT_WAIT} and {DUE})
 """)
 
 
@@ -110,7 +110,7 @@ _SENDERS_WITH_ERRANDS = text(f"""
     )
     union
     select upload.sender from wecom.uploads as upload join wecom.senders as sender on sender.name = upload.sender
-    where {_MAY_SEND} and {UPLOAD_DUE} and {UPLOADS_ALLOWED}
+    where {MAY_SEND} and {UPLOAD_DUE} and {UPLOADS_ALLOWED}
     order by name
 """)
 

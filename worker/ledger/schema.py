@@ -112,6 +112,56 @@ class ParkedCallsRow(Base):
     seconds: Mapped[int] = mapped_column(comment="how long they were parked last; the next time lasts twice as long")
 
 
+class WorkerRow(Base):
+    """A worker process and when it last showed that it lives."""
+
+    __tablename__ = "workers"
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    machine: Mapped[str] = mapped_column(comment="its host name, for people")
+    pid: Mapped[int]
+    delivers: Mapped[bool] = mapped_column(comment="it answers wake-ups, so it may send")
+    started_at: Mapped[datetime]
+    seen_at: Mapped[datetime]
+    ended_at: Mapped[datetime | None] = mapped_column(comment="in order")
+    oldest_task_seconds: Mapped[int]
+
+
+class StandingAsideRow(Base):
+    """A fault that may be of one machine alone, and that a worker met for a sender."""
+
+    __tablename__ = "standing_aside"
+
+    sender: Mapped[str] = mapped_column(ForeignKey("senders.name", ondelete="CASCADE"), primary_key=True)
+    worker: Mapped[str] = mapped_column(primary_key=True)
+    machine: Mapped[str]
+    pid: Mapped[int]
+    fault: Mapped[str]
+    reason: Mapped[str]
+    since: Mapped[datetime]
+    until: Mapped[datetime] = mapped_column(comment="then it tries again")
+    seconds: Mapped[int] = mapped_column(comment="for how long; the next time twice as long")
+
+
+class ClockworkRow(Base):
+    """A part of the clockwork, `dispatch` or `reap`, and when it last ran to its end."""
+
+    __tablename__ = "clockwork"
+
+    name: Mapped[str] = mapped_column(primary_key=True)
+    ran_at: Mapped[datetime]
+
+
+class TrialWriteRow(Base):
+    """Nothing that lasts: `wecom doctor` sees here whether Postgres can write."""
+
+    __tablename__ = "trial_writes"
+    __table_args__ = {"comment": "`wecom doctor` writes here and rolls back"}  # noqa: RUF012 - SQLAlchemy's interface
+
+    content: Mapped[bytes]
+    id: Mapped[int] = mapped_column(BigInteger, Identity(), primary_key=True)
+
+
 class SuiteRow(Base):
     """A third-party app of a service provider; its corps are senders."""
 

@@ -15,6 +15,7 @@ from worker.ledger.bounds import shortened, storable
 from worker.ledger.connection import LedgerError
 from worker.ledger.parked_calls import end_every_parking
 from worker.ledger.schema import SenderRow
+from worker.ledger.standing_aside import end_standing_aside
 from worker.ledger.transactions import InDoubt, transact
 from worker.messages.sender import Sender
 
@@ -177,7 +178,7 @@ class Senders:
         self._change(name, paused_reason=shortened(reason), paused_until=None)
 
     def resume(self, name: str) -> None:
-        """Let a sender send again, and make the calls that are parked.
+        """Let a sender send again, make the calls that are parked, and have every worker try that stands aside.
 
         Raises:
             UnknownSender: there is none of that name.
@@ -266,6 +267,7 @@ class Senders:
         def let_go_on(connection: Connection) -> None:
             self._write(connection, name, paused_reason=None, paused_until=None, park_seconds=0, **values)
             end_every_parking(connection, name)
+            end_standing_aside(connection, name)
 
         transact(self._engine, let_go_on, _IN_DOUBT)
 

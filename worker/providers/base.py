@@ -55,6 +55,7 @@ class Answer:
         http_status: None where no answer came.
         milliseconds: how long the call took.
         file_gone: the provider does not have a file any more that the message shows; another upload can help.
+        address_refused: the provider refused the address that the call came from; from another one it may succeed.
     """
 
     category: Category
@@ -66,6 +67,20 @@ class Answer:
     http_status: int | None = None
     milliseconds: int = 0
     file_gone: bool = False
+    address_refused: bool = False
+
+    @property
+    def may_be_of_this_machine(self) -> bool:
+        """Whether the fault may be of this machine alone, so that the same call from another one may succeed.
+
+        The call had no effect then.
+        """
+        return self.address_refused or self.category is Category.UNREACHABLE
+
+    @property
+    def let_in(self) -> bool:
+        """Whether the provider heard the call and dealt with it, so that nothing is the matter with this machine."""
+        return self.errcode is not None and not self.address_refused and self.category is not Category.UNREACHABLE
 
     @property
     def said(self) -> str:
@@ -157,6 +172,14 @@ class Provider(Protocol):
 
     def app(self, sender: Sender) -> str:
         """Name the app that a sender is: senders of one app share its limits."""
+        ...
+
+    def check(self, sender: Sender, *, again: bool = False) -> Answer:
+        """Ask the provider whether it accepts the sender's credentials, whatever was accepted before.
+
+        A refusal of the last seconds is believed without asking, unless it is to be asked `again`: then every process
+        forgets it, too.
+        """
         ...
 
     def open(self, sender: Sender) -> Channel:

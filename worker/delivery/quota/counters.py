@@ -156,6 +156,7 @@ class Quota:
         self._apps = apps or EachItsOwn()
         self._under_way = timedelta(seconds=lease_seconds + SLACK_SECONDS)
         self._quiet = quiet
+        self._redis = redis
         self._reserve = Script(redis, source("times.lua", "reserve.lua"))
         self._correct = Script(redis, source("times.lua", "correct.lua"))
         # What is claimed would be of no use after a longer wait: its lease would not last any more.
@@ -179,6 +180,20 @@ class Quota:
                     continue
                 reservation.postponed.append(self._postponement(sender, message, (limit, wait, who), now, waiting))
         return reservation
+
+    def person_times_left(self, sender: Sender, now: datetime) -> tuple[int, int] | None:
+        """Return how many person-times a sender has left today, and how many it has; None if it has no account cap.
+
+        None, too, where they are not counted: nothing was sent since Redis was started or flushed.
+
+        Raises:
+            RedisError: they cannot be read.
+        """
+        app, most = self._apps.of(sender), _per_day(sender)
+        if not most or self._redis.get(epoch_key(app)) is None:
+            return None
+        used = self._redis.get(day_key(app, day_of(now)))
+        return max(0, most - int(used if isinstance(used, bytes) else 0)), most
 
     def correct(self, sender: Sender, reservation: Reservation, fates: Sequence[Fate], now: datetime) -> None:
         """Count what arrived from its answer, and what reached nobody not at all.

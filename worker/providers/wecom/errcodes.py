@@ -74,6 +74,13 @@ BEHAVIOUR: Mapping[tuple[Category, Retry], str] = MappingProxyType(
 )
 """What the worker does, for every pair of category and retry the table may hold; each completes "the worker ..."."""
 
+OF_AN_ADDRESS = frozenset({60020, 90308, 301042})
+"""Codes that speak of the address a call came from, and not of the app."""
+OF_AN_ADDRESS_BEHAVIOUR = (
+    "While others get through, only the worker that meets it stands aside, and tries again after a minute, then ever "
+    "more rarely, at least every 10 minutes."
+)
+
 UNLISTED_BEHAVIOUR = "tries once more after about a minute; if that is refused too, the message fails."
 
 
@@ -171,9 +178,16 @@ def category_of(code: int | None, message_type: str | None = None) -> Category:
     return errcode.category if errcode else Category.UNLISTED
 
 
+def refuses_address(code: int | None) -> bool:
+    """Say whether a code refuses the address that a call came from, so that another machine may be let in."""
+    return code in OF_AN_ADDRESS
+
+
 def behaviour_of(errcode: Errcode) -> str:
     """Say what the worker does about a code; completes "the worker ..."."""
     behaviour = BEHAVIOUR[errcode.category, errcode.retry]
+    if refuses_address(errcode.code):
+        return f"{behaviour} {OF_AN_ADDRESS_BEHAVIOUR}"
     one_type = CONCERNS_ONE_TYPE.get(errcode.code)
     if one_type is None:
         return behaviour

@@ -41,20 +41,30 @@ class WeCom:
         """Name the app that a sender is: WeCom counts by corp and agent (doc 90312)."""
         return f"{sender.credentials['corpid']}:{sender.agentid}"
 
+    def check(self, sender: Sender, *, again: bool = False) -> Answer:
+        """Ask WeCom for a token, whatever token is known; a refusal of the last seconds counts unless asked `again`."""
+        credential = self._credential(sender)
+        if again:
+            self._tokens.forget_refusal(credential)
+        return self._tokens.check(credential)
+
     def open(self, sender: Sender) -> "WeComChannel":
         """Take the sender's access token, fetching one if need be.
 
         Raises:
             ProviderError: the secret is refused or WeCom cannot be reached.
         """
+        credential = self._credential(sender)
+        return WeComChannel(self._client, self._tokens, credential, self._tokens.get(credential), sender.agentid)
+
+    def _credential(self, sender: Sender) -> Credential:
         corpid, corpsecret = (sender.credentials[name] for name in self.credential_names)
-        credential = Credential(
+        return Credential(
             "gettoken",
             corpid,
             corpsecret,
             fetch=lambda: self._client.get("/cgi-bin/gettoken", {"corpid": corpid, "corpsecret": corpsecret}),
         )
-        return WeComChannel(self._client, self._tokens, credential, self._tokens.get(credential), sender.agentid)
 
 
 class WeComChannel:

@@ -13,7 +13,7 @@ import orjson
 
 from worker.messages.recipients import InvalidRecipients
 from worker.providers.base import Answer, Category
-from worker.providers.wecom.errcodes import category_of
+from worker.providers.wecom.errcodes import category_of, refuses_address
 
 log = logging.getLogger(__name__)
 
@@ -82,6 +82,7 @@ def read_reply(status: int, content: bytes | None, fault: str, milliseconds: int
             invalid=invalid,
             http_status=status,
             milliseconds=milliseconds,
+            address_refused=refuses_address(errcode),
         ),
         payload,
     )

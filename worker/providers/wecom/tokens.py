@@ -106,6 +106,24 @@ class Tokens:
         finally:
             lock.release()
 
+    def check(self, credential: Credential) -> Answer:
+        """Fetch a token although one may be known, and return what came of it; a refusal of the last seconds counts.
+
+        A token that is fetched while another one lives is the same one (doc 91039).
+        """
+        try:
+            self._share_refusal(credential)
+            self._fetch(credential)
+        except ProviderError as error:
+            return error.answer
+        return Answer(Category.ACCEPTED)
+
+    def forget_refusal(self, credential: Credential) -> None:
+        """Have all processes ask again, although WeCom refused the credential a moment ago."""
+        self._refusals.pop(credential.digest, None)
+        with suppress(RedisError):
+            self._redis.delete(_refused_key(credential))
+
     def discard(self, credential: Credential, token: Token) -> None:
         """Forget a token WeCom refused, unless it has been replaced already."""
         if self._known.get(credential.digest) == token:
@@ -135,7 +153,9 @@ class Tokens:
         """Look again, now that we hold a lock: whoever held it before may have fetched a token."""
         refused_at, refusal = self._refusals.get(credential.digest, (0.0, None))
         if refusal is not None and time.monotonic() - refused_at < REFUSAL_SECONDS:
-            raise ProviderError(refusal)
+            if self._still_refused(credential, refusal):
+                raise ProviderError(refusal)
+            self._refusals.pop(credential.digest, None)
         token = self._known.get(credential.digest)
         if token is not None and token.lives(early):
             return token
@@ -178,9 +198,18 @@ class Tokens:
             with suppress(RedisError, LockError):
                 lock.release()
 
+    def _still_refused(self, credential: Credential, refusal: Answer) -> bool:
+        """Whether nobody has had a refusal forgotten that all processes share."""
+        if refusal.category is not Category.CONFIG:
+            return True
+        try:
+            return bool(self._redis.exists(_refused_key(credential)))
+        except RedisError:
+            return True
+
     def _share_refusal(self, credential: Credential) -> None:
         with suppress(RedisError):
-            refusal = self._redis.get(f"{_key(credential)}:refused")
+            refusal = self._redis.get(_refused_key(credential))
             if isinstance(refusal, bytes):
                 errcode, _, reason = refusal.decode().partition(" ")
                 raise ProviderError(Answer(Category.CONFIG, errcode=int(errcode), reason=reason))
@@ -213,11 +242,11 @@ class Tokens:
             log.warning("the token could not be shared through Redis (%s)", type(error).__name__)
 
     def _remember_refusal(self, credential: Credential, answer: Answer) -> None:
-        if answer.category is not Category.CONFIG:
-            return
+        if answer.category is not Category.CONFIG or answer.address_refused:
+            return  # what concerns the address of this machine must not keep others from asking
         self._refusals[credential.digest] = (time.monotonic(), answer)
         with suppress(RedisError):
-            self._redis.set(f"{_key(credential)}:refused", f"{answer.errcode} {answer.reason}", ex=REFUSAL_SECONDS)
+            self._redis.set(_refused_key(credential), f"{answer.errcode} {answer.reason}", ex=REFUSAL_SECONDS)
 
 
 _OTHERS_TOO_SLOW = Answer(Category.UNREACHABLE, reason="another worker has been fetching the token for too long")
@@ -229,3 +258,7 @@ def _left(until: float) -> float:
 
 def _key(credential: Credential) -> str:
     return f"wecom:token:{credential.digest}"
+
+
+def _refused_key(credential: Credential) -> str:
+    return f"{_key(credential)}:refused"
