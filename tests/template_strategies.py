@@ -72,7 +72,7 @@ def personalised(draw: st.DrawFn, kind: str) -> Personalised:
         choice = chance.choice(["constant", "template", "template", "cut"])
         name = f"v{len(first)}"
         if choice == "template":
-            first[name] = text
+            first[name] = constant  # a text may name another one, such as an option that is selected: both change alike
             _put(body, steps, _slot(name))
         elif choice == "cut":
             begin, end = sorted((chance.randint(0, len(constant)), chance.randint(0, len(constant))))

@@ -10,6 +10,7 @@ from pathlib import Path
 import orjson
 import pytest
 from click.testing import CliRunner, Result
+from sqlalchemy import text
 
 from worker.cli import wecom
 from worker.delivery.office import Office
@@ -233,6 +234,29 @@ def test_an_unknown_sender_is_an_error_that_names_the_known_ones(
     result = run("senders", *arguments, S=SECRET)
     assert (result.exit_code, result.stdout) == (1, "")
     assert result.stderr == "Error: there is no sender named 'nobody'; known senders: hr\n"
+
+
+def test_another_app_waits_until_no_message_is_left_that_only_the_one_before_can_repeat(
+    run: Callable[..., Result], ledger: Ledger, producer: Producer
+) -> None:
+    message = producer.send("hr", Text(content="hello"), users=["zhangsan"])
+    with ledger.engine.begin() as connection:
+        connection.execute(
+            text("update wecom.messages set resend_until = wecom.clock() + interval '1 hour' where id = :id"),
+            {"id": message},
+        )
+    same = ("add", "hr", "--replace", "--corpid", "ww-simulator", "--agentid", "1000002", "--secret-env", "S")
+    another = ("add", "hr", "--replace", "--corpid", "ww-simulator", "--agentid", "7", "--secret-env", "S")
+    refused = run("senders", *another, S=SECRET)
+    assert (refused.exit_code, "1 of the messages of hr are being sent or of unknown fate" in refused.stderr) == (
+        1,
+        True,
+    )
+    assert run("senders", *same, S=SECRET).exit_code == 0
+    with ledger.engine.begin() as connection:
+        connection.execute(text("update wecom.messages set state = 'sent', resend_until = null"))
+    assert run("senders", *another, S=SECRET).exit_code == 0
+    assert ledger.senders.find("hr").agentid == 7
 
 
 def test_the_list_says_who_sends_who_is_parked_and_who_is_paused(run: Callable[..., Result], ledger: Ledger) -> None:

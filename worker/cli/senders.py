@@ -14,9 +14,10 @@ from worker.cli.ledger import opened_ledger
 from worker.cli.numbers import WholeNumber
 from worker.cli.output import json_option, print_facts, print_json, print_table
 from worker.cli.times import when
-from worker.ledger import Parking, StandingAside, State
+from worker.encryption import SecretKeyError
+from worker.ledger import Ledger, Parking, StandingAside, State
 from worker.messages.sender import Sender
-from worker.providers import CREDENTIAL_NAMES
+from worker.providers import CREDENTIAL_NAMES, same_app
 from worker.providers.base import Category
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
@@ -70,12 +71,22 @@ def add(
         raise click.UsageError("--replace changes credentials only; leave --account-cap out")
     credentials = {"corpid": corpid, "corpsecret": read_secret(secret_file, secret_env)}
     with opened_ledger(with_keys=True) as ledger:
+        sender = Sender(name, provider, agentid, credentials, account_cap)
         if replace:
-            ledger.senders.replace_credentials(name, agentid, credentials)
+            another_app = _is_another_app(ledger, sender)
+            ledger.senders.replace_credentials(name, agentid, credentials, another_app=another_app)
         else:
-            ledger.senders.add(Sender(name, provider, agentid, credentials, account_cap))
+            ledger.senders.add(sender)
     click.echo(f"{name} has new credentials and sends." if replace else f"{name} is added and can send.")
     click.echo("`wecom doctor` tells whether WeCom accepts the secret.", err=True)
+
+
+def _is_another_app(ledger: Ledger, sender: Sender) -> bool:
+    """Whether a sender is to be another app than it is; by its agentid alone where the key of before is lost."""
+    try:
+        return not same_app(ledger.senders.open(sender.name)[0], sender)
+    except SecretKeyError:
+        return ledger.senders.find(sender.name).agentid != sender.agentid
 
 
 @senders.command("list")

@@ -42,6 +42,11 @@ _END_PARKING = text("""
     where name = :name and park_seconds > 0 and (paused_reason is null or paused_until <= wecom.clock())
 """)
 
+_ON_THEIR_WAY = text("""
+    select count(*) from wecom.messages
+    where sender = :name and (state = 'sending' or (state = 'scheduled' and resend_until is not null))
+""")
+
 _IN_DOUBT = InDoubt("`wecom senders show` tells how the sender stands")
 
 
@@ -99,9 +104,29 @@ class Senders:
 
         transact(self._engine, add, _IN_DOUBT)
 
-    def replace_credentials(self, name: str, agentid: int | None, credentials: Mapping[str, str]) -> None:
-        """Give a sender other credentials and end the pause the old ones may have caused."""
-        self._let_go_on(name, agentid=agentid, credentials=self._keys.encrypt(credentials))
+    def replace_credentials(
+        self, name: str, agentid: int | None, credentials: Mapping[str, str], *, another_app: bool = False
+    ) -> None:
+        """Give a sender other credentials and end the pause the old ones may have caused.
+
+        Raises:
+            UnknownSender: there is none of that name.
+            LedgerError: they are of another app, and messages are on their way that only the one before can repeat:
+                another app's repetition would be a second message to WeCom.
+        """
+        encrypted = self._keys.encrypt(credentials)
+
+        def replace_them(connection: Connection) -> None:
+            self._row(connection, name)
+            if another_app and (found := int(connection.execute(_ON_THEIR_WAY, {"name": name}).scalar_one())):
+                raise LedgerError(
+                    f"{found} of the messages of {name} are being sent or of unknown fate, and only the app that tried "
+                    "them may repeat them; try again when they are cleared up, within an hour, or add the new app as a "
+                    "sender of its own"
+                )
+            self._let_go_on(connection, name, agentid=agentid, credentials=encrypted)
+
+        transact(self._engine, replace_them, _IN_DOUBT)
 
     def reencrypt(self) -> int:
         """Encrypt all credentials anew with the first key, and return of how many senders.
@@ -183,7 +208,7 @@ class Senders:
         Raises:
             UnknownSender: there is none of that name.
         """
-        self._let_go_on(name)
+        transact(self._engine, lambda connection: self._let_go_on(connection, name), _IN_DOUBT)
 
     def limit(
         self, name: str, *, account_cap: int | None, calls_per_minute: int | None, calls_at_once: int | None
@@ -263,13 +288,10 @@ class Senders:
 
         return transact(self._engine, reencrypt, _IN_DOUBT)
 
-    def _let_go_on(self, name: str, **values: Any) -> None:  # noqa: ANN401 - column values
-        def let_go_on(connection: Connection) -> None:
-            self._write(connection, name, paused_reason=None, paused_until=None, park_seconds=0, **values)
-            end_every_parking(connection, name)
-            end_standing_aside(connection, name)
-
-        transact(self._engine, let_go_on, _IN_DOUBT)
+    def _let_go_on(self, connection: Connection, name: str, **values: Any) -> None:  # noqa: ANN401 - column values
+        self._write(connection, name, paused_reason=None, paused_until=None, park_seconds=0, **values)
+        end_every_parking(connection, name)
+        end_standing_aside(connection, name)
 
     def _change(self, name: str, **values: Any) -> None:  # noqa: ANN401
         transact(self._engine, lambda connection: self._write(connection, name, **values), _IN_DOUBT)

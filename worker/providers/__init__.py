@@ -1,10 +1,11 @@
 """The API families messages can be sent through; a new one is a module and a line in `open_providers`."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from redis import Redis
 
 from worker.encryption import KeyRing
+from worker.messages.sender import Sender
 from worker.providers.base import Provider
 from worker.providers.wecom.client import WeComClient
 from worker.providers.wecom.provider import WeCom
@@ -13,6 +14,13 @@ from worker.settings import Settings, SettingsError
 
 CREDENTIAL_NAMES: Mapping[str, tuple[str, ...]] = {"wecom": WeCom.credential_names}
 """What each provider needs to authenticate, in the order in which `wecom senders add` asks for it."""
+
+_APPS: Mapping[str, Callable[[Sender], str]] = {"wecom": WeCom.app}
+
+
+def same_app(one: Sender, other: Sender) -> bool:
+    """Whether two senders with their credentials are one app to their provider."""
+    return one.provider == other.provider and _APPS[one.provider](one) == _APPS[other.provider](other)
 
 
 def open_client(settings: Settings) -> WeComClient:
@@ -42,4 +50,4 @@ def open_providers(settings: Settings, redis: Redis, key_ring: KeyRing) -> Mappi
     return {"wecom": WeCom(client, Tokens(redis, key_ring, client.slowest_call))}
 
 
-__all__ = ["CREDENTIAL_NAMES", "open_client", "open_providers"]
+__all__ = ["CREDENTIAL_NAMES", "open_client", "open_providers", "same_app"]

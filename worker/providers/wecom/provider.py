@@ -37,7 +37,8 @@ class WeCom:
         """Seconds from the begin of a call to its answer, with a new access token in between."""
         return self._client.slowest_call + RENEWAL_SECONDS
 
-    def app(self, sender: Sender) -> str:
+    @staticmethod
+    def app(sender: Sender) -> str:
         """Name the app that a sender is: WeCom counts by corp and agent (doc 90312)."""
         return f"{sender.credentials['corpid']}:{sender.agentid}"
 
