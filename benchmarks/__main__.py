@@ -8,12 +8,24 @@ import orjson
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import cards, enqueue, lag, large_ledger, migration, million, send_path, simulator_speed, throughput
+from benchmarks import (
+    cards,
+    enqueue,
+    lag,
+    large_ledger,
+    migration,
+    million,
+    send_path,
+    simulator_speed,
+    throughput,
+    tls,
+)
 
 BENCHMARKS: dict[str, Callable[..., dict[str, float]]] = {
     "send_path": send_path.measure,
     "cards": cards.measure,
     "throughput": throughput.measure,
+    "tls": tls.measure,
     "enqueue": enqueue.measure,
     "million": million.measure,
     "lag": lag.measure,
