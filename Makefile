@@ -3,10 +3,10 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
-PYTEST := $(BIN)/pytest -n 4
+PYTEST := $(BIN)/pytest -n 4 --dist worksteal
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up example-flask example-django example-beat test chaos check bench profile lock clean
+.PHONY: help demo up example-flask example-django example-beat test test-long chaos check bench profile lock clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -34,8 +34,11 @@ example-django: $(INSTALLED) ## a Django shop that sends, with all it needs, in 
 example-beat: $(INSTALLED) ## a Celery app of its own with two beats, with all it needs, in one terminal
 	@$(BIN)/python examples/beat_campaign/run.py
 
-test: $(INSTALLED) ## all tests, on real servers of their own
-	@$(PYTEST)
+test: $(INSTALLED) ## the tests, on real servers of their own
+	@$(PYTEST) -m 'not long'
+
+test-long: $(INSTALLED) ## the tests that take long, most of it waiting
+	@$(PYTEST) -m long
 
 chaos: $(INSTALLED) ## everything breaks at once, at length: ten courses of events, about two hours
 	@TRANSACTIONS=1000 $(BIN)/pytest tests/integration -k killed_again_and_again

@@ -38,6 +38,8 @@ from worker.processes import BEAT, WORKER
 from worker.simulator.control import SimulatorControl
 from worker.simulator.process import running_simulator
 
+pytestmark = pytest.mark.long
+
 log = logging.getLogger(__name__)
 
 RECOVERY_SECONDS = 30

@@ -21,6 +21,8 @@ from worker.processes import BEAT, WORKER, CeleryProcess
 from worker.settings import Settings
 from worker.simulator.control import SimulatorControl
 
+pytestmark = pytest.mark.long
+
 DROPPED_SECONDS = {"short": 40, "long": 300}
 ENDS_SECONDS = FLOWS_AGAIN_SECONDS = 30
 TOLD_SECONDS = 35

@@ -31,6 +31,8 @@ from worker.ledger import Ledger, migrate, migrating, open_engine, revisions
 from worker.processes import BEAT, WORKER
 from worker.simulator.control import SimulatorControl
 
+pytestmark = pytest.mark.long
+
 log = logging.getLogger(__name__)
 
 STORM_SECONDS = {"short": 10, "long": 60}

@@ -14,6 +14,8 @@ from worker.ledger import Ledger
 from worker.processes import BEAT, WORKER, CeleryProcess
 from worker.simulator.control import SimulatorControl
 
+pytestmark = pytest.mark.long
+
 HELLO = Text(content="hello")
 FLOWS_AGAIN_SECONDS = 30
 ENDS_SECONDS = 30

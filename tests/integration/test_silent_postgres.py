@@ -24,6 +24,8 @@ from worker import LedgerError, PerhapsStored, Producer, Text
 from worker.ledger import Ledger, is_passing, open_engine
 from worker.settings import Settings
 
+pytestmark = pytest.mark.long
+
 SILENCE = 2.0
 """Seconds; the shortest the setting allows."""
 IN_TIME = 2 * SILENCE + 4

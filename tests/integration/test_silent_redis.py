@@ -17,6 +17,8 @@ from worker.processes import BEAT, WORKER, CeleryProcess
 from worker.settings import Settings
 from worker.simulator.control import SimulatorControl
 
+pytestmark = pytest.mark.long
+
 HELLO = Text(content="hello")
 A_FEW_SECONDS = 5
 ENDS_SECONDS = FLOWS_AGAIN_SECONDS = 30

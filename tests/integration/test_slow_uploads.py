@@ -12,6 +12,8 @@ from worker.ledger import Ledger
 from worker.processes import BEAT, WORKER, CeleryProcess
 from worker.simulator.control import SimulatorControl
 
+pytestmark = pytest.mark.long
+
 Start = Callable[..., CeleryProcess]
 Eventually = Callable[..., None]
 

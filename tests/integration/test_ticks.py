@@ -15,6 +15,8 @@ from worker.processes import BEAT, WORKER, CeleryProcess
 from worker.simulator.control import SimulatorControl
 from worker.ticks import MOST_WAITING
 
+pytestmark = pytest.mark.long
+
 
 @pytest.mark.parametrize("seconds", [-60, 60, 86_400])
 def test_what_is_due_is_sent_whatever_time_beats_machine_believes_it_is(

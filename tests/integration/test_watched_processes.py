@@ -13,6 +13,8 @@ from worker.ledger import Ledger
 from worker.processes import BEAT, WORKER, CeleryProcess
 from worker.watch import LEAVING_LOOKS, STATUS
 
+pytestmark = pytest.mark.long
+
 LOOK_SECONDS = 0.1
 """So that a watch decides in seconds what it decides in minutes elsewhere."""
 IMPATIENT = f"""
